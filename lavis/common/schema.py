@@ -1,0 +1,170 @@
+"""The fixed sections of a configuration as dataclasses; their fields, types and defaults are the schema.
+
+Parts (encoders, codecs, ...) have no dataclass: there the constructor's signature is the schema, see ``check.py``.
+A field says its unit and range in its comment; ``__post_init__`` enforces the range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+RENAMED = {
+    "accum_grad_iters": "accumulate",
+    "amp": "precision",
+    "arch": "name",
+    "batch_size_eval": "eval_batch_size",
+    "batch_size_train": "batch_size",
+    "evaluate": "evaluate_only",
+    "grad_norm_clip": "clip_grad_norm",
+    "init_lr": "learning_rate",
+    "lr_sched": "schedule",
+    "max_epoch": "epochs",
+    "max_len": "max_tokens",
+    "min_lr": "min_learning_rate",
+    "n_frms": "num_frames",
+    "resume_ckpt_path": "resume",
+    "use_grad_checkpoint": "use_checkpoint",
+    "warmup_lr": "warmup_learning_rate",
+}
+"""What LAVIS calls a setting, and what it is called here: for suggestions only."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorConfig:
+    """Which number decides the best checkpoint."""
+
+    split: str = "val"  # one of run.valid_splits
+    metric: str = "agg_metrics"  # key of that split's metrics
+    mode: Literal["max", "min"] = "max"  # whether higher or lower is better
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters of a language model."""
+
+    rank: int = 8  # of the update, at least 1
+    alpha: float = 8.0  # the update is scaled by alpha / rank; above 0
+    dropout: float = 0.05  # on the adapter's input, in [0, 1)
+    targets: list[str] | None = None  # last names of the layers to adapt; null is every linear layer
+
+    def __post_init__(self) -> None:
+        _at_least("rank", self.rank, 1)
+        _above("alpha", self.alpha, 0)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.targets is not None and not self.targets:
+            raise ValueError("targets is an empty list; use null to adapt every linear layer")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationConfig:
+    """How text is decoded."""
+
+    num_beams: int = 5  # beams, at least 1; 1 is greedy
+    max_new_tokens: int = 70  # tokens, at least 1
+    min_length: int = 1  # tokens, at least 0
+    length_penalty: float = 1.0  # exponent of the length a beam's score is divided by
+    repetition_penalty: float = 1.0  # 1 is none; above 0
+
+    def __post_init__(self) -> None:
+        _at_least("num_beams", self.num_beams, 1)
+        _at_least("max_new_tokens", self.max_new_tokens, 1)
+        _at_least("min_length", self.min_length, 0)
+        _above("repetition_penalty", self.repetition_penalty, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How a model is trained and evaluated."""
+
+    output_dir: str = "results"  # folder of all runs; this one writes to output_dir/<name of the experiment>
+    seed: int = 42  # of everything random, at least 0
+    device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of autocast
+    eval_precision: Literal["fp32", "bf16", "fp16"] | None = None  # of autocast in evaluation; null is precision
+    strategy: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"  # how several processes share the work
+    zero_stage: Literal[1, 2] = 2  # of deepspeed
+    cpu_offload: bool = False  # keep shards (fsdp2) or the optimiser (deepspeed) in host memory
+    find_unused_parameters: bool = False  # lets ddp cope with parameters that some batches do not reach
+    deterministic: bool = False  # forbid operations whose result varies; slower
+    threads: int | None = None  # CPU threads of one process, at least 1; null keeps OMP_NUM_THREADS, or takes 1 on a CPU
+    strategy: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"  # of several processes; auto asks the launcher
+    zero_stage: int = 2  # what deepspeed shards: 1 optimiser, 2 gradients too
+    cpu_offload: bool = False  # keep shards (fsdp2) or optimiser (deepspeed) in host memory
+    find_unused_parameters: bool = False  # ddp only: some batches do not reach every parameter
+    activation_checkpointing: bool = False  # recompute activations of layers instead of keeping them
+
+    epochs: int = 1  # passes over the training data, at least 0
+    max_steps: int | None = None  # stop after so many iterations, at least 1; null is no limit
+    batch_size: int = 1  # samples of one process in one iteration, at least 1
+    eval_batch_size: int | None = None  # the same in evaluation; null is batch_size
+    accumulate: int = 1  # iterations of one optimiser step, at least 1
+    accumulation: Literal["mean", "sum"] = "mean"  # of the losses of one optimiser step
+    leftover: Literal["step", "carry"] = "step"  # iterations left at an epoch's end: step with them, or carry them over
+    num_workers: int = 0  # loader processes of one process, at least 0
+    worker_start: Literal["fork", "spawn", "forkserver"] | None = None  # of loader processes; null is Python's default
+    debug: bool = False  # a quick look: one epoch of 7 iterations, and 7 batches of each evaluation
+
+    learning_rate: float = 3e-4  # peak, above 0
+    min_learning_rate: float = 0.0  # at the end, at least 0
+    warmup_steps: int = 0  # iterations (not optimiser steps) from warmup_learning_rate up to the peak, at least 0
+    warmup_learning_rate: float | None = None  # at the first iteration, at least 0; null is the schedule's own
+    # name of a schedule, or a mapping with its name and the settings that only it has
+    schedule: str | Mapping[str, Any] = field(
+        default="linear_warmup_cosine", metadata={"kind": "schedules", "wiring": ("steps_per_epoch",)}
+    )
+    weight_decay: float = 0.05  # of parameters that decay, at least 0
+    no_decay: list[str] = field(default_factory=lambda: ["bias", "ln", "bn"])  # parts of names that never decay
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, each in [0, 1)
+    eps: float = 1e-8  # of AdamW, above 0
+    clip_grad_norm: float | None = None  # largest norm of the gradient, above 0; null does not clip
+    lr_groups: Mapping[str, float] = field(default_factory=dict)  # pattern of names: their peak rate, the last match counts
+
+    train_splits: list[str] = field(default_factory=lambda: ["train"])
+    valid_splits: list[str] = field(default_factory=lambda: ["val"])
+    test_splits: list[str] = field(default_factory=lambda: ["test"])
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    resume: str = "auto"  # auto continues an interrupted run, never starts anew, else a checkpoint's path
+    evaluate_only: bool = False  # evaluate the test splits, train nothing
+
+    log_every: int = 10  # iterations, at least 1
+    save_every: int = 1  # epochs between full checkpoints, at least 1
+    save_steps: int | None = None  # also save within an epoch after so many iterations, at least 1
+    eval_every: int = 1  # epochs between validations, at least 1; the last epoch always is
+    test_weights: Literal["best", "last"] = "best"  # which weights the test splits see after training
+    hooks: list[str | Mapping[str, Any]] = field(default_factory=list, metadata={"kind": "hooks"})
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "log_every", "save_every", "eval_every"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("threads", "max_steps", "eval_batch_size", "save_steps"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        for name in ("seed", "epochs", "num_workers", "warmup_steps"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("min_learning_rate", "warmup_learning_rate", "weight_decay"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 0)
+        for name in ("learning_rate", "eps"):
+            _above(name, getattr(self, name), 0)
+        if self.clip_grad_norm is not None:
+            _above("clip_grad_norm", self.clip_grad_norm, 0)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must each be in [0, 1), got {list(self.betas)}")
+        kind, _, index = self.device.partition(":")
+        if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+            raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps, got {self.device!r}")
+        for pattern, rate in self.lr_groups.items():
+            _at_least(f"lr_groups[{pattern!r}]", rate, 0)
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def _above(name: str, value: float, low: float) -> None:
+    if value <= low:
+        raise ValueError(f"{name} must be above {low}, got {value}")

@@ -1,0 +1,1 @@
+"""Floor 9: published checkpoints to ours, by tables."""

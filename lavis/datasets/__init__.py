@@ -1,0 +1,1 @@
+"""Floor 4: annotation records become ``VideoSample``s."""

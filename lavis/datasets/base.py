@@ -1,0 +1,78 @@
+"""What every dataset offers: samples known up front, items decoded on demand, and a count of everything left out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lavis.structures import VideoSample, Views
+
+Item = tuple[VideoSample, Views]
+
+
+class Processor(Protocol):
+    """Turns a sample into the frames a model wants to see."""
+
+    def __call__(self, sample: VideoSample, train: bool) -> Views:
+        """Frames of every view.
+
+        Raises:
+            VideoDecodeError: if the video cannot be read.
+        """
+
+
+class MomentDataset(Dataset["Item | None"], ABC):
+    """Samples of one split.
+
+    An item that ``on_decode_error: skip`` left out is ``None``; ``collate`` drops it, and ``skipped_ids`` names it,
+    also where worker processes load the items.
+
+    Args:
+        dataset_name: key of the data set in the configuration.
+        split: such as ``val``.
+        train: whether items are for training (augmentation, truth required).
+        samples: in order; subtitles are read with the item.
+        counts: what happened to the rows of the annotation file.
+    """
+
+    def __init__(
+        self, dataset_name: str, split: str, train: bool, samples: Sequence[VideoSample], counts: Counter[str]
+    ) -> None:
+        self.dataset_name = dataset_name
+        self.split = split
+        self.train = train
+        self.samples = list(samples)
+        self._counts = counts
+        # In shared memory: a flag that a worker sets is seen by the process that reports.
+        flags = torch.zeros(max(1, len(self.samples)), dtype=torch.uint8)
+        self._skipped: Tensor = flags.share_memory_()  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Item | None:
+        """A sample with its frames, ``None`` if its video cannot be read and may be left out."""
+
+    def mark_skipped(self, index: int) -> None:
+        """Notes that item ``index`` was left out; noting it twice counts once."""
+        self._skipped[index] = 1
+
+    @property
+    def skipped_ids(self) -> list[str]:
+        """Ids of items that were asked for and left out so far."""
+        return [self.samples[i].id for i in torch.nonzero(self._skipped).flatten().tolist()]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers for the report, such as ``rows``, ``skipped_windows``, ``missing_videos``; ``skipped`` items last."""
+        return {**self._counts, "samples": len(self), "skipped": len(self.skipped_ids)}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells a dataset that draws anew in each epoch which one begins, from 0."""

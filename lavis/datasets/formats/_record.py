@@ -1,0 +1,187 @@
+"""``Record``: one row of an annotation file that knows where it stands, so that every complaint can say so."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lavis.common.io import read_text
+
+
+class AnnotationError(ValueError):
+    """An annotation file that cannot be used as it is; the message has file, row, id, field and cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row.
+
+    Args:
+        fields: names to raw values.
+        path: the file.
+        row: where in the file: ``row 3``, ``line 3`` or ``video 'v_ab', sentence 2``.
+        id: id of the sample, as far as it is known.
+    """
+
+    fields: Mapping[str, Any]
+    path: Path
+    row: str
+    id: str | None = None
+
+    def with_id(self, identity: str) -> Record:
+        """The same row, its id known."""
+        return replace(self, id=identity)
+
+    def error(self, field: str | None, problem: str, cure: str) -> AnnotationError:
+        """The error to raise about ``field`` (``None``: about the row)."""
+        identity = f" (id {self.id})" if self.id is not None else ""
+        about = f", field {field!r}" if field else ""
+        return AnnotationError(f"{self.path}, {self.row}{identity}{about}: {problem}. {cure}")
+
+    def get(self, field: str) -> Any:
+        """The raw value.
+
+        Raises:
+            AnnotationError: if the row has no such field.
+        """
+        if field not in self.fields:
+            near = difflib.get_close_matches(field, list(self.fields), n=1)
+            hint = f"did you mean its field {near[0]!r}? " if near else ""
+            raise self.error(field, "is missing", f"The row has {', '.join(sorted(self.fields))}; {hint}Add the field")
+        return self.fields[field]
+
+    def text(self, field: str) -> str:
+        """A string that is not blank, as it stands."""
+        value = self.get(field)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(field, f"must be a text that is not blank, got {value!r}", "Correct or remove the row")
+        return value
+
+    def number(self, field: str) -> float:
+        """A finite number of its own type (an int stays an int)."""
+        value = self.get(field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise self.error(field, f"must be a finite number, got {value!r}", "Correct or remove the row")
+        return value
+
+    def positive(self, field: str) -> float:
+        """A finite number above 0 of its own type."""
+        value = self.number(field)
+        if value <= 0:
+            raise self.error(field, f"must be above 0, got {value!r}", "Correct or remove the row")
+        return value
+
+    def whole_number(self, field: str) -> int:
+        """An int."""
+        value = self.get(field)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.error(
+                field, f"must be a whole number, got {value!r}", "Correct the row, or choose another format"
+            )
+        return value
+
+    def texts(self, field: str) -> list[str]:
+        """A list of strings, possibly empty."""
+        value = self.get(field)
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise self.error(field, f"must be a list of texts, got {value!r:.80}", "Correct the row")
+        return value
+
+    def check_fields(self, required: Collection[str], optional: Collection[str]) -> None:
+        """Refuses missing and unknown fields.
+
+        Raises:
+            AnnotationError: naming the first, with the nearest known name.
+        """
+        for field in required:
+            if field not in self.fields:
+                self.get(field)
+        known = [*required, *optional]
+        for field in self.fields:
+            if field not in known:
+                near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+                hint = f"Did you mean {near[0]!r}? " if near else ""
+                raise self.error(
+                    field,
+                    "is not a field of this format",
+                    f"{hint}Known: {', '.join(known)}. To carry it along, set the format's on_unknown_field to 'keep'; "
+                    "to drop it, to 'ignore'",
+                )
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Rows of a JSON list (``.json``), or one JSON object a line (``.jsonl``); blank lines are passed over."""
+    if path.suffix == ".jsonl":
+        for number, line in read_lines(path):
+            yield _row(load_json(line, f"{path}, line {number}"), path, f"line {number}")
+        return
+    rows = load_json(_text(path), str(path))
+    if not isinstance(rows, list):
+        raise AnnotationError(
+            f"{path}: must hold a list of rows, got {type(rows).__name__}. Choose the format that fits the file"
+        )
+    for number, row in enumerate(rows, start=1):
+        yield _row(row, path, f"row {number}")
+
+
+def read_videos(path: Path) -> Iterator[Record]:
+    """Entries of a JSON object whose keys are videos; the video comes as the field ``video``."""
+    videos = load_json(_text(path), str(path))
+    if not isinstance(videos, dict):
+        raise AnnotationError(
+            f"{path}: must map videos to their sentences, got {type(videos).__name__}. "
+            "Choose the format that fits the file"
+        )
+    for video, entry in videos.items():
+        record = _row(entry, path, f"video {video!r}")
+        yield Record({"video": video, **record.fields}, path, record.row)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers from 1."""
+    # Not splitlines(): a JSON text may hold other characters that it takes for line ends.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def load_json(text: str, where: str) -> Any:
+    """JSON that repeats no key (``json`` alone would keep the last one silently).
+
+    Raises:
+        AnnotationError: for broken JSON or a repeated key; the message starts with ``where``.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise AnnotationError(f"{where}: the key {twice!r} occurs twice in one object. Remove one of them")
+        return result
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(f"{where}: no valid JSON ({error}). Repair or download the file again") from error
+
+
+def _row(value: Any, path: Path, row: str) -> Record:
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{path}, {row}: must be an object with named fields, got {value!r:.80}. Correct the row")
+    return Record(value, path, row)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise AnnotationError(
+            f"there is no annotation file {path}. Correct the path, or set LAVIS_DATA to the folder that holds the "
+            "data (docs/data.md says how it is laid out)"
+        ) from None

@@ -1,0 +1,105 @@
+"""MR.BLIP's annotations: one row a query; also its rows with answer options and its question answering rows.
+
+Source: *The Surprising Effectiveness of Multimodal Large Language Models for Video Moment Retrieval*
+(sudo-Boris/mr-Blip), as its notebook makes them from QVHighlights, Charades-STA, ActivityNet Captions, NExT-QA and
+NExT-GQA. Windows that end past the video are kept, as there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, get_args
+
+from lavis.common.registry import registry
+from lavis.datasets.formats._record import Record
+from lavis.datasets.formats.base import (
+    AnnotationFormat,
+    BeyondEnd,
+    OnBadWindow,
+    OnUnknownField,
+    WindowsIn,
+    check_choice,
+    clip_of,
+    to_seconds,
+)
+from lavis.structures import VideoSample
+
+MAX_OPTIONS = 5
+
+
+@registry.formats.register("mr_blip")
+class MrBlip(AnnotationFormat):
+    """Rows of MR.BLIP's annotation files.
+
+    A row asks by ``query`` (moment retrieval) or ``question`` (question answering). With ``num_option`` the options
+    ``a0``, ``a1``, ... become ``VideoSample.options``; the index ``answer`` becomes the answer's text, and is kept as
+    ``extra["answer_index"]``.
+
+    Args:
+        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        windows_in: unit of ``relevant_windows``: ``seconds``, ``fraction`` or ``percent`` of the duration (the files
+            named ``relative``).
+    """
+
+    required = ("video", "qid", "duration")
+    optional = (
+        "query", "question", "relevant_windows", "objects", "start", "end", "kind", "num_option", "answer",
+        *(f"a{i}" for i in range(MAX_OPTIONS)),
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        on_bad_window: OnBadWindow = "raise",
+        beyond_end: BeyondEnd = "keep",
+        on_unknown_field: OnUnknownField = "raise",
+        windows_in: WindowsIn = "seconds",
+    ) -> None:
+        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
+        check_choice("format.windows_in", windows_in, get_args(WindowsIn))
+        self.windows_in: WindowsIn = windows_in
+
+    def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
+        extra = self.check_row(record)
+        duration = record.positive("duration")
+        moments = None
+        if "relevant_windows" in record.fields:
+            windows = to_seconds(record.get("relevant_windows"), self.windows_in, duration)
+            moments = self.windows(record, "relevant_windows", windows, duration, counts)
+            if not moments:
+                return None
+        if "objects" in record.fields:
+            extra["objects"] = record.texts("objects")
+        options = self._options(record)
+        return VideoSample(
+            id=str(record.id),
+            video=record.text("video"),
+            query=record.text("question" if "question" in record.fields else "query"),
+            duration=duration,
+            moments=moments,
+            clip=clip_of(record),
+            options=options,
+            answer=self._answer(record, options, extra),
+            kind=record.text("kind") if "kind" in record.fields else None,
+            extra=extra,
+        )
+
+    def _options(self, record: Record) -> list[str]:
+        if "num_option" not in record.fields:
+            return []
+        count = record.get("num_option")
+        if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_OPTIONS:
+            raise record.error(
+                "num_option", f"must be a whole number from 2 to {MAX_OPTIONS}, got {count!r}", "Correct the row"
+            )
+        return [record.text(f"a{i}") for i in range(count)]
+
+    def _answer(self, record: Record, options: list[str], extra: dict[str, Any]) -> str | None:
+        if "answer" not in record.fields:
+            return None
+        index = record.get("answer")
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(options):
+            problem = f"must be the index of one of {len(options)} options, got {index!r}"
+            raise record.error("answer", problem, "Correct the row")
+        extra["answer_index"] = index
+        return options[index]

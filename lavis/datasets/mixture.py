@@ -1,0 +1,115 @@
+"""Several datasets as one: joined end to end, or mixed by weights with a share of each in every epoch."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping
+
+from lavis.common.registry import registry
+from lavis.datasets.base import Item, MomentDataset
+
+
+@registry.datasets.register("mixture")
+class MixtureDataset(MomentDataset):
+    """Datasets under one name.
+
+    Without weights, and in evaluation, every sample of every part occurs once. With weights an epoch has ``length``
+    items, shared out in proportion; a part goes through all its samples before it repeats one, across epochs.
+
+    Args:
+        dataset_name: key in the configuration.
+        split: of all parts.
+        train: whether weights count.
+        parts: name to dataset; at least one.
+        weights: name to relative weight, above 0, for exactly the parts; ``None`` joins them.
+        length: items of a weighted epoch; ``None``: as many as all parts have.
+        seed: of the order in which parts are gone through.
+
+    Raises:
+        ValueError: if weights do not name the parts, or a number is out of range.
+    """
+
+    wiring = ("dataset_name", "split", "train")
+
+    def __init__(
+        self,
+        *,
+        dataset_name: str,
+        split: str,
+        train: bool,
+        parts: Mapping[str, MomentDataset],
+        weights: Mapping[str, float] | None = None,
+        length: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        where = f"datasets.{dataset_name}"
+        if not parts:
+            raise ValueError(f"{where}.parts names no dataset with a split {split!r}")
+        if weights is not None and (set(weights) != set(parts) or min(weights.values()) <= 0):
+            raise ValueError(
+                f"{where}.weights needs a number above 0 for each of {', '.join(parts)}, got {dict(weights)}"
+            )
+        if length is not None and (length < 1 or weights is None):
+            raise ValueError(f"{where}.length must be at least 1 and goes with weights, got {length}")
+        self.parts = dict(parts)
+        self.seed = seed
+        self._names = list(parts)
+        total = sum(len(part) for part in parts.values())
+        weighted = weights if train else None
+        self._shares = shares(weighted, length or total) if weighted is not None else None
+        self._index: list[tuple[str, int]] = []
+        super().__init__(dataset_name, split, train, [], Counter())
+        self.set_epoch(0)
+
+    def __getitem__(self, index: int) -> Item | None:
+        name, position = self._index[index]
+        return self.parts[name][position]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the items of an epoch; without weights all epochs are alike."""
+        for part in self.parts.values():
+            part.set_epoch(epoch)
+        if self._shares is None:
+            self._index = [(name, i) for name, part in self.parts.items() for i in range(len(part))]
+        else:
+            self._index = [
+                (name, i)
+                for name, share in self._shares.items()
+                for i in slice_of_rounds(len(self.parts[name]), epoch * share, share, f"{self.seed} {name}")
+            ]
+        self.samples = [self.parts[name].samples[i] for name, i in self._index]
+
+    @property
+    def skipped_ids(self) -> list[str]:
+        return [identity for part in self.parts.values() for identity in part.skipped_ids]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for part in self.parts.values():
+            total.update(part.counts)
+        return {**total, "samples": len(self)}
+
+
+def shares(weights: Mapping[str, float], length: int) -> dict[str, int]:
+    """``length`` items shared out in proportion to ``weights``; what rounding leaves goes to the largest remainders."""
+    total = sum(weights.values())
+    exact = {name: length * weight / total for name, weight in weights.items()}
+    result = {name: math.floor(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: result[name] - exact[name])
+    for name in by_remainder[: length - sum(result.values())]:
+        result[name] += 1
+    return result
+
+
+def slice_of_rounds(size: int, start: int, count: int, seed: str) -> list[int]:
+    """Items ``start`` to ``start + count`` of an endless list: rounds through ``range(size)``, each shuffled anew."""
+    chosen: list[int] = []
+    for round_number in range(start // size, (start + count - 1) // size + 1):
+        order = list(range(size))
+        random.Random(f"{seed} {round_number}").shuffle(order)
+        first = max(0, start - round_number * size)
+        chosen += order[first : start + count - round_number * size]
+    return chosen

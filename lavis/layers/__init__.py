@@ -1,0 +1,1 @@
+"""Floor 2: layers. They know tensors only."""

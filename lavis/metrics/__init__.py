@@ -1,0 +1,1 @@
+"""Floor 6: metrics with three methods: reset, update, compute."""

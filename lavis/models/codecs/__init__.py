@@ -1,0 +1,1 @@
+"""Time codecs: how time is written and read back."""

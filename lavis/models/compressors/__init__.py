@@ -1,0 +1,1 @@
+"""Compressors: patch features to the visual tokens a language model reads."""

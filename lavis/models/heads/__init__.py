@@ -1,0 +1,1 @@
+"""Heads: scores over frames beside the language model."""

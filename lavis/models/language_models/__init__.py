@@ -1,0 +1,1 @@
+"""Adapters around stock language models."""

@@ -1,0 +1,1 @@
+"""Localizers: how often, and on what, the model is asked."""

@@ -1,0 +1,1 @@
+"""Prompts: how visual tokens and text are laid out."""

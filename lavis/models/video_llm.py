@@ -1,0 +1,246 @@
+"""``VideoLLM``: the one model class. A system is defined by the parts it contains.
+
+frames -> ``encoder`` -> patch features -> ``compressor`` -> visual tokens with times -> ``prompt`` -> segments ->
+``language_model`` -> text -> ``codec`` -> moments; ``localizer`` decides how often, and on what, that is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lavis.common.random import DrawSource, SampleDraws
+from lavis.common.registry import registry
+from lavis.common.schema import GenerationConfig
+from lavis.models.codecs.base import TimeCodec
+from lavis.models.language_models.base import LanguageModel
+from lavis.models.localizers.base import Localizer
+from lavis.models.localizers.single_pass import SinglePass
+from lavis.models.prompts.base import Prompt
+from lavis.models.prompts.subtitle_choice import SubtitleChoice
+from lavis.structures import Batch, ModelOutput, Packed, Prediction, Subtitle, TimedTokens, VideoSample
+from lavis.structures import Sequence as PromptSequence
+
+if TYPE_CHECKING:
+    from lavis.processors.video_processor import VideoProcessor
+
+
+@registry.models.register("video_llm")
+class VideoLLM(nn.Module):
+    """A multimodal language model that finds moments.
+
+    Args:
+        encoder: frames to patch features.
+        compressor: patch features to visual tokens in the language model's width.
+        prompt: layout of the prompt.
+        language_model: the adapter around it.
+        codec: writes and reads times; already bound to the language model's tokenizer.
+        subtitle_choice: picks the subtitle lines a prompt shows; ``None`` shows all of them.
+        localizer: how often the model is asked; ``None`` asks once.
+        processor: makes frames of a file; needed by ``localize`` only.
+        generation: decoding settings.
+        seed: of everything drawn per sample, such as the tie-breaking noise of clustering.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        compressor: nn.Module,
+        prompt: Prompt,
+        language_model: LanguageModel,
+        codec: TimeCodec,
+        subtitle_choice: SubtitleChoice | None = None,
+        localizer: Localizer | None = None,
+        processor: VideoProcessor | None = None,
+        generation: GenerationConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.compressor = compressor
+        self.prompt = prompt
+        self.language_model = language_model
+        self.codec = codec
+        self.subtitle_choice = subtitle_choice
+        self.localizer: Localizer = localizer if localizer is not None else SinglePass()
+        self.processor = processor
+        self.generation = generation if generation is not None else GenerationConfig()
+        self.seed = seed
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one batch, each a scalar; their sum is what the runner minimises.
+
+        Raises:
+            ValueError: if a sample has no truth to learn.
+        """
+        unknown = [s.id for s in batch.samples if s.moments is None and s.answer is None]
+        if unknown:
+            raise ValueError(f"samples without moments cannot be trained on: {', '.join(unknown[:5])}")
+        output = self.language_model(self.pack(batch, answer=True))
+        return {"lm": output.loss}
+
+    @torch.no_grad()
+    def generate(self, batch: Batch) -> list[Prediction]:
+        """A prediction for each sample, through the localizer."""
+        return self.localizer(self, batch)
+
+    @torch.no_grad()
+    def answer(self, batch: Batch, generation: GenerationConfig | None = None) -> list[Prediction]:
+        """Asks the model once about every sample."""
+        outputs = self.outputs(batch, generation)
+        return [self.codec.decode(output, sample) for output, sample in zip(outputs, batch.samples, strict=True)]
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch, generation: GenerationConfig | None = None) -> list[ModelOutput]:
+        """What the language model says, unread."""
+        return self.language_model.generate(self.pack(batch), generation or self.generation)
+
+    def pack(self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None) -> Packed:
+        """The prompts of a batch as embeddings; arguments as for ``sequences``."""
+        return self.language_model.pack(*self.sequences(batch, answer, draws), answer)
+
+    def sequences(
+        self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None
+    ) -> tuple[list[PromptSequence], list[TimedTokens]]:
+        """The prompts of a batch as segments, with the visual tokens they point to.
+
+        Args:
+            batch: samples and frames.
+            answer: whether to add training targets.
+            draws: random numbers of each sample; by default from a generator seeded with its id, so that a prediction
+                depends neither on the batch nor on the number of processes.
+        """
+        if draws is None:
+            draws = [SampleDraws(sample.id, self.seed) for sample in batch.samples]
+        features = self.encoder.encode(batch.views)
+        times = [
+            [self.codec.view_time(t, sample) for t in f.times]
+            for f, sample in zip(features, batch.samples, strict=True)
+        ]
+        tokens = self.compressor(features, self.codec.view(batch.samples), draws=draws, times=times)
+        prompts = [
+            self.prompt(sample, timed, self.codec, lines, answer)
+            for sample, timed, lines in zip(batch.samples, tokens, self._subtitles(batch.samples), strict=True)
+        ]
+        return prompts, tokens
+
+    def _subtitles(self, samples: list[VideoSample]) -> list[list[Subtitle]]:
+        if not self.prompt.shows_subtitles:
+            return [[] for _ in samples]
+        if self.subtitle_choice is None:
+            return [sample.subtitles for sample in samples]
+        repeatable = not (self.training and self.compressor.frozen_dropout)
+        return self.subtitle_choice(
+            samples, self.compressor.encode_text, self.language_model.device, repeatable=repeatable
+        )
+
+    def localize(
+        self,
+        video: str,
+        query: str,
+        subtitles: list[Subtitle] | None = None,
+        speech: list[Any] | None = None,
+        prior: list[Any] | None = None,
+        items: Iterable[str] | None = None,
+    ) -> Prediction:
+        """Finds a query in one video file.
+
+        Args:
+            video: path of the file.
+            query: a sentence.
+            subtitles: caption lines in time order, if there are any.
+            speech: spans with speech.
+            prior: a coarser result, for second stages.
+            items: nouns of the query; by default the words of it that carry meaning.
+
+        Returns:
+            the prediction, moments best first.
+
+        Raises:
+            VideoDecodeError: if the file cannot be read.
+            ValueError: if the query is empty or the model has no processor.
+        """
+        if not query.strip():
+            raise ValueError("the query is empty; give a sentence that describes what to find")
+        if self.processor is None:
+            raise ValueError("this model was built without a processor; build it with load_model_and_preprocess")
+        sample = VideoSample(
+            id=f"{video}::{query}",
+            video=str(video),
+            query=query,
+            duration=self.processor.duration(video),
+            subtitles=list(subtitles or []),
+            speech=list(speech or []),
+            prior=prior,
+            items=list(items) if items is not None else content_words(query),
+        )
+        views = self.processor(sample, train=False)
+        batch = Batch([sample], {name: [frames] for name, frames in views.items()})
+        was_training = self.training
+        self.eval()
+        try:
+            (prediction,) = self.generate(batch.to(self.language_model.device))
+        finally:
+            self.train(was_training)
+        return prediction
+
+    def set_trainable(self, patterns: Iterable[str]) -> list[str]:
+        """Freezes everything but the parameters that match a pattern (``compressor.t5_proj.*``).
+
+        Returns:
+            names of what learns.
+
+        Raises:
+            ValueError: if a pattern matches nothing.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        chosen: set[str] = set()
+        for pattern in patterns:
+            hits = [name for name in names if fnmatchcase(name, pattern)]
+            if not hits:
+                parts = sorted({".".join(name.split(".")[:2]) for name in names})
+                raise ValueError(
+                    f"model.trainable pattern {pattern!r} matches no parameter; they begin {', '.join(parts)}"
+                )
+            chosen.update(hits)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in chosen)
+        return [name for name in names if name in chosen]
+
+    def train(self, mode: bool = True) -> VideoLLM:
+        """Training mode for what learns; wholly frozen modules stay in evaluation mode."""
+        super().train(mode)
+        if mode:
+            dropout = getattr(self.compressor, "frozen_dropout", False)
+            _freeze_modes(self, keep=self.compressor.Qformer if dropout else None)
+        return self
+
+
+def _freeze_modes(module: nn.Module, keep: nn.Module | None) -> None:
+    if module is keep:
+        return
+    parameters = list(module.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        holds_keep = keep is not None and any(m is keep for m in module.modules())
+        if not holds_keep:
+            module.eval()
+            return
+    for child in module.children():
+        _freeze_modes(child, keep)
+
+
+_FUNCTION_WORDS = frozenset(
+    ("a an the is are was were be been being am of in on at to from by with for and or but as it its this that these "
+    "those he she they his her their him them who which what while then there into onto over under up down out off "
+    "some any do does did has have had will would can could about").split()
+)
+
+
+def content_words(query: str) -> list[str]:
+    """Words of a query that are no function words, in order: a stand-in for annotated ``items``."""
+    words = [word.strip(".,!?;:\"'()").lower() for word in query.split()]
+    return list(dict.fromkeys(word for word in words if word and word not in _FUNCTION_WORDS))

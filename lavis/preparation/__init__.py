@@ -1,0 +1,1 @@
+"""Data preparation: the library behind ``process_data``."""

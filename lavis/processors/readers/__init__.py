@@ -1,0 +1,1 @@
+"""Video readers: one backend a file, behind the contract of ``base.py``."""

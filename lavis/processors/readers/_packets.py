@@ -1,0 +1,218 @@
+"""The times of all frames of a file, from its packets: nothing but the first frame is decoded.
+
+Shared by the readers whose library tells frame times only after decoding, or wrongly. What odd files do was established
+by trying them: see the tests of the readers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo, check_file
+
+_STATED_TOLERANCE_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """Where the frames of a stream are.
+
+    Args:
+        stream: number of the stream in the file.
+        pts: presentation time stamps, rising; empty where the file has none that can be trusted, then frames are
+            counted while decoding from the start.
+        keyframes: the stamps decoding can start at, rising.
+        rotation: degrees to turn frames counter-clockwise for display: 0, 90, 180 or 270.
+    """
+
+    stream: int
+    pts: list[int]
+    keyframes: list[int]
+    rotation: int
+
+    def keyframe_before(self, pts: int) -> int:
+        """Position in ``keyframes`` of the last one at or before ``pts``."""
+        return max(0, bisect_right(self.keyframes, pts) - 1)
+
+
+@contextmanager
+def open_video(path: str, stream: int | None) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream, set to one thread; FFmpeg's errors become ``VideoDecodeError``."""
+    import av
+
+    try:
+        with av.open(path) as container:
+            chosen = _choose_stream(container, stream, path)
+            chosen.codec_context.thread_count = 1  # loader workers run side by side; more threads only wait for each other
+            yield container, chosen
+    except av.FFmpegError as error:
+        raise VideoDecodeError(path, f"not a readable video ({error.strerror})", "fetch or re-encode it") from error
+
+
+def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames from where the container stands, in presentation order; packets that cannot be decoded are passed over."""
+    import av
+
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue
+        except av.error.EOFError:
+            return
+        yield from frames
+
+
+def probe_packets(path: str, stream: int | None, on_truncated: Damage) -> VideoInfo:
+    """Read all packets of a video, without decoding them.
+
+    Args:
+        path: the file.
+        stream: number of the stream; ``None`` takes the one that players show.
+        on_truncated: what to do with a file that ends too early.
+
+    Raises:
+        VideoDecodeError: if there is no video in it, or it is truncated and ``on_truncated`` is ``raise``.
+    """
+    check_file(path)
+    with open_video(path, stream) as (container, video):
+        scan = _scan(container, video)
+        if scan.first is None:
+            raise VideoDecodeError(path, "not one frame can be decoded", "fetch or re-encode it")
+        rotation = round((scan.first.rotation or 0) / 90) * 90 % 360
+        cut_off = _samples_cut_off(video, os.path.getsize(path))
+        stated_end = _stated_end(video)
+        time_base, rate, number = video.time_base, float(video.average_rate or 0), video.index
+    if scan.pts:
+        times = [float((stamp - scan.pts[0]) * time_base) for stamp in scan.pts]
+    else:
+        times = _counted_times(path, number, rate)
+    rate = _average_rate(rate, times, path)
+    end = times[-1] + (float(scan.last_length * time_base) or 1 / rate)
+    if cut_off or end < stated_end - _STATED_TOLERANCE_S:
+        _truncated(path, len(times), end, max(cut_off, round((stated_end - end) * rate)), on_truncated)
+    width, height = scan.first.width, scan.first.height
+    if rotation % 180:
+        width, height = height, width
+    index = PacketIndex(number, scan.pts, scan.keyframes, rotation)
+    return VideoInfo(len(times), rate, end, width, height, times, index)
+
+
+def _choose_stream(container: Any, stream: int | None, path: str) -> Any:
+    import av
+
+    if stream is not None:
+        if stream >= len(container.streams) or container.streams[stream].type != "video":
+            raise VideoDecodeError(path, f"stream {stream} is no video stream", "correct the reader's stream, or leave it out")
+        return container.streams[stream]
+    best = container.streams.best("video")
+    if best is None or best.disposition & av.stream.Disposition.attached_pic:
+        raise VideoDecodeError(path, "there is no video in it, only other streams", "fetch the file with its video")
+    return best
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one pass over the packets tells: the first frame, stamps in presentation order, length of the last frame."""
+
+    first: Any
+    pts: list[int]
+    keyframes: list[int]
+    last_length: int
+
+
+def _scan(container: Any, stream: Any) -> _Scan:
+    first = None
+    stamped = True
+    shown: list[tuple[int, bool, int]] = []
+    for packet in _packets(container, stream):
+        first = first or _first_frame(packet)
+        if packet.size == 0 or packet.is_discard or packet.is_corrupt:
+            continue  # the end marker, frames an edit list cuts off, and a packet the end of the file cuts in two
+        if packet.pts is None:
+            stamped = False
+        else:
+            shown.append((packet.pts, packet.is_keyframe, packet.duration or 0))
+    keyframes = sorted(pts for pts, key, _ in shown if key)
+    # A stream cut out of a longer one may begin with frames that refer to what is gone: they cannot be decoded.
+    start = keyframes[0] if keyframes else -math.inf
+    kept = sorted((pts, length) for pts, _, length in shown if pts >= start)
+    pts = [stamp for stamp, _ in kept]
+    if not stamped or not pts or any(a == b for a, b in itertools.pairwise(pts)):
+        return _Scan(first, [], [], 0)
+    return _Scan(first, pts, keyframes or pts[:1], kept[-1][1])
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets in the order of the file, damaged ones passed over; the last is an empty end marker."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.EOFError:
+            return
+        except av.error.InvalidDataError:
+            continue
+        if packet is None:
+            return
+        yield packet
+
+
+def _first_frame(packet: Any) -> Any:
+    import av
+
+    try:
+        return next(iter(packet.decode()), None)
+    except (av.error.InvalidDataError, av.error.EOFError):
+        return None
+
+
+def _counted_times(path: str, stream: int, rate: float) -> list[float]:
+    """Times of a file whose packets have none: those of the decoded frames, or their number over the rate."""
+    with open_video(path, stream) as (container, video):
+        stamps = [frame.pts for frame in decoded_frames(container, video)]
+        time_base = video.time_base
+    if all(pts is not None for pts in stamps) and all(a < b for a, b in itertools.pairwise(stamps)):
+        return [float((pts - stamps[0]) * time_base) for pts in stamps]
+    if not rate:
+        raise VideoDecodeError(path, "it has neither frame times nor a frame rate", "re-encode it")
+    return [i / rate for i in range(len(stamps))]
+
+
+def _samples_cut_off(stream: Any, file_size: int) -> int:
+    """Samples listed in the file's table that lie beyond its end (MP4 and its kin, where the table can come first)."""
+    return sum(entry.pos + entry.size > file_size for entry in stream.index_entries)
+
+
+def _stated_end(stream: Any) -> float:
+    """Seconds that the stream should last, where a tag says so (Matroska and WebM), otherwise 0."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
+
+
+def _truncated(path: str, present: int, end: float, missing: int, on_truncated: Damage) -> None:
+    cause = f"the file ends after {present} of {present + missing} frames, at {end:.2f} s"
+    if on_truncated == "raise":
+        raise VideoDecodeError(path, cause, "fetch it again, or set the reader's on_truncated to warn")
+    _log.warning("%s: %s; only these are used", path, cause)
+
+
+def _average_rate(stated: float, times: list[float], path: str) -> float:
+    """Frames a second as the file states them, unless that cannot be true (some AVI files state their clock's rate)."""
+    measured = (len(times) - 1) / times[-1] if len(times) > 1 else stated
+    if not measured:
+        raise VideoDecodeError(path, "a single frame and no frame rate", "re-encode it with a frame rate")
+    return stated if stated and 0.5 <= stated / measured <= 2 else measured

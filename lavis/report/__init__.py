@@ -1,0 +1,1 @@
+"""Floor 9: self-contained HTML pages of runs."""

@@ -1,0 +1,145 @@
+"""Loaders: which sample comes when, on which process, in training and in evaluation.
+
+Training takes a permutation per epoch, seeded, and can start in its middle, so that a resumed run sees what the
+interrupted one would have seen. Before a sample is read, the random generators are seeded from run, epoch and index:
+crops and other augmentations depend neither on the number of loader processes nor on an interruption. Evaluation gives
+each sample to exactly one process, where the originals pad to equal shares and count the padding.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+
+from lavis.common import distributed
+from lavis.runners.engine import random_state, seed_everything, set_random_state
+from lavis.structures import Batch
+
+Key = tuple[int, int]
+
+
+class EpochSampler(Sampler[list[Key]]):
+    """Batches of ``(epoch, index)`` for this process.
+
+    Args:
+        length: samples of the data set, at least 1.
+        batch_size: samples of one process in one batch.
+        seed: of the permutations.
+
+    Every process gets equally many samples; the first ones of the permutation are repeated where the count does not
+    divide. The last batch is dropped if it is not full, unless it is the only one.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+        if length < 1:
+            raise ValueError("the training data has no samples; look at datasets and run.train_splits")
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def set_position(self, epoch: int, start: int = 0) -> None:
+        """Chooses the epoch, and the batch to start with."""
+        self.epoch, self.start = epoch, start
+
+    @property
+    def batches(self) -> int:
+        """Batches of one epoch."""
+        return max(1, math.ceil(self.length / distributed.world_size()) // self.batch_size)
+
+    def __len__(self) -> int:
+        return self.batches - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        world = distributed.world_size()
+        total = math.ceil(self.length / world) * world
+        order = (order * math.ceil(total / self.length))[:total]
+        own = order[distributed.rank() :: world]
+        for batch in range(self.start, self.batches):
+            chosen = own[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(self.epoch, index) for index in chosen]
+
+
+class SeededDataset(Dataset[Any]):
+    """A data set asked with ``(epoch, index)``, whose randomness follows from run, epoch and index alone."""
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Key) -> Any:
+        epoch, index = key
+        before = random_state()
+        seed_everything(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
+        try:
+            return self.dataset[index]
+        finally:
+            set_random_state(before)
+
+
+def train_loader(
+    datasets: Sequence[Dataset[Any]], *, batch_size: int, num_workers: int, seed: int, start_method: str | None = None
+) -> tuple[DataLoader[Any], EpochSampler]:
+    """Loader over all training data, and its sampler, which decides the epoch."""
+    joined: Dataset[Any] = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
+    sampler = EpochSampler(len(joined), batch_size, seed)  # type: ignore[arg-type]
+    dataset = SeededDataset(joined, seed)
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)
+    )
+    return loader, sampler
+
+
+def eval_loader(
+    dataset: Dataset[Any],
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    num_workers: int,
+    seed: int,
+    start_method: str | None = None,
+) -> DataLoader[Any]:
+    """Loader over this process's part of ``indices``; no sample is given twice."""
+    own = indices[distributed.rank() :: distributed.world_size()]
+    batches = [
+        [(0, index) for index in own[start : start + batch_size]] for start in range(0, len(own), batch_size)
+    ]
+    common = _common(num_workers if batches else 0, seed, start_method, persistent=False)
+    return DataLoader(SeededDataset(dataset, seed), batch_sampler=batches, **common)
+
+
+def _common(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:
+    return {
+        "num_workers": num_workers,
+        "collate_fn": _collate,
+        "worker_init_fn": _start_worker,
+        "persistent_workers": persistent and num_workers > 0,
+        "multiprocessing_context": start_method if num_workers else None,
+        # A generator of its own: drawing worker seeds from the global one would change what training draws.
+        "generator": torch.Generator().manual_seed(seed),
+    }
+
+
+def _collate(items: Sequence[Any]) -> Batch | None:
+    """A batch of what could be read, ``None`` if nothing could."""
+    from lavis.datasets.build import collate
+
+    return collate(items) if any(item is not None for item in items) else None
+
+
+def _start_worker(worker: int) -> None:
+    # The main process decides what an interruption means; it asks the workers to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

@@ -1,0 +1,117 @@
+"""AdamW over parameter groups: which weights decay, and which learn at a rate of their own.
+
+Source: the grouping of LAVIS's runner (Li et al., 2022; salesforce/LAVIS) as CALCE trains with it: matrices decay, while
+vectors and whatever is called a bias or norm do not. Rates by name pattern are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+NO_DECAY = ("bias", "ln", "bn")
+
+
+def decays(name: str, parameter: torch.Tensor, no_decay: Sequence[str] = NO_DECAY) -> bool:
+    """Whether weight decay applies: two or more dimensions, and none of ``no_decay`` anywhere in the name."""
+    return parameter.ndim >= 2 and not any(part in name for part in no_decay)
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    lr_groups: Mapping[str, float] | None = None,
+    no_decay: Sequence[str] = NO_DECAY,
+) -> list[dict[str, Any]]:
+    """Groups of the parameters that learn.
+
+    Args:
+        named_parameters: names and parameters; frozen ones are passed over.
+        learning_rate: peak rate of what no pattern names.
+        weight_decay: of the parameters that decay.
+        lr_groups: ``fnmatch`` pattern of names to peak rate; the last that matches counts.
+        no_decay: parts of names without decay; a plain substring, so ``ln`` also hits ``mlnet``.
+
+    Returns:
+        groups with ``params``, ``names``, ``weight_decay``, ``lr`` and ``lr_scale``, the factor on the schedule.
+
+    Raises:
+        ValueError: if nothing learns, or a pattern matches nothing that learns.
+    """
+    patterns = dict(lr_groups or {})
+    hits = dict.fromkeys(patterns, 0)
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    names: list[str] = []
+    for name, parameter in named_parameters:
+        if not parameter.requires_grad:
+            continue
+        names.append(name)
+        rate = learning_rate
+        for pattern, own_rate in patterns.items():
+            if fnmatchcase(name, pattern):
+                hits[pattern] += 1
+                rate = float(own_rate)
+        decay = weight_decay if decays(name, parameter, no_decay) else 0.0
+        empty = {"params": [], "names": [], "weight_decay": decay, "lr": rate, "lr_scale": rate / learning_rate}
+        group = groups.setdefault((rate, decay), empty)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    _check(names, hits)
+    return list(groups.values())
+
+
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.05,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    lr_groups: Mapping[str, float] | None = None,
+    no_decay: Sequence[str] = NO_DECAY,
+) -> torch.optim.AdamW:
+    """AdamW over ``parameter_groups``."""
+    groups = parameter_groups(
+        named_parameters,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        lr_groups=lr_groups,
+        no_decay=no_decay,
+    )
+    first, second = betas
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), eps=eps)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives every group ``rate`` times its ``lr_scale``."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
+def describe_groups(optimizer: torch.optim.Optimizer) -> str:
+    """One line on what learns, for the log."""
+    parts = []
+    for group in optimizer.param_groups:
+        count = sum(p.numel() for p in group["params"])
+        parts.append(
+            f"{count:,} weights in {len(group['params'])} tensors (rate x{group.get('lr_scale', 1.0):g}, "
+            f"decay {group['weight_decay']:g})"
+        )
+    return "; ".join(parts)
+
+
+def _check(names: Sequence[str], hits: Mapping[str, int]) -> None:
+    if not names:
+        raise ValueError("no parameter learns: model.trainable matches nothing that is left; run an evaluation instead")
+    for pattern, count in hits.items():
+        if not count:
+            parts = sorted({".".join(name.split(".")[:2]) for name in names})
+            raise ValueError(
+                f"run.lr_groups pattern {pattern!r} matches no parameter that learns; they begin {', '.join(parts)}"
+            )

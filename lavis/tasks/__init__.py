@@ -1,0 +1,1 @@
+"""Floor 7: tasks join a model's predictions with metrics."""

@@ -1,0 +1,89 @@
+"""What every test shares: one thread, no network, seeds, and where reference data lies.
+
+Reference data is not part of the repository. ``LAVIS_GOLDEN`` names the folder with outputs of the original systems
+(one sub-folder each: ``calce/``, ``meco/`` ...) and ``LAVIS_DATA`` the one with real inputs (``qvhighlights/``,
+``charades/``, ``video/``); without them, ``shared/golden`` and ``shared/data`` beside the checkout are tried. Tests
+that want them skip, with the reason, where they are absent.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def reference_folder(variable: str, beside: str) -> Path | None:
+    """The folder that the environment variable names, or the one beside the checkout; ``None`` if there is neither.
+
+    Raises:
+        ValueError: if the variable names something that is no folder.
+    """
+    named = os.environ.get(variable)
+    if named:
+        if not Path(named).is_dir():
+            raise ValueError(f"{variable} is {named!r}, which is no folder")
+        return Path(named)
+    folder = ROOT.parent / "shared" / beside
+    return folder if folder.is_dir() else None
+
+
+def _required(variable: str, beside: str) -> Path:
+    folder = reference_folder(variable, beside)
+    if folder is None:
+        pytest.skip(f"no reference data: set {variable}, or put it into ../shared/{beside}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder with the outputs of the original systems, one sub-folder each."""
+    return _required("LAVIS_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with real annotations and clips."""
+    return _required("LAVIS_DATA", "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Every test starts from the same seeds, so none depends on which ran before it."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` run only when asked for by ``-m``."""
+    if config.option.markexpr:
+        return
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu:
+        config.hook.pytest_deselected(items=gpu)
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
