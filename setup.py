@@ -29,7 +29,6 @@ CORE = [
     "omegaconf>=2.3",
     "pyyaml>=6",
     "webdataset>=1.0",
-    "tensorboard>=2.16",
     "tqdm>=4.66",
 ]
 
@@ -40,12 +39,12 @@ EXTRAS = {
     "vision": ["timm>=1.0", "torchvision>=0.19"],
     "metrics": ["pycocoevalcap>=1.2"],
     "asr": ["faster-whisper>=1.2"],
-    "track": ["wandb>=0.18"],
+    "track": ["tensorboard>=2.16", "wandb>=0.18"],
     "fairscale": ["fairscale>=0.4.13"],
     "deepspeed": ["deepspeed>=0.16"],
     "demo": ["gradio>=6,<7", "matplotlib>=3.8"],
     "notebook": ["nbformat>=5", "nbclient>=0.10", "ipykernel>=6"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "tensorboard>=2.16", "ruff>=0.9", "mypy>=1.14"],
 }
 
 
@@ -65,12 +64,12 @@ class BuildWithConfigs(build_py):
 def version() -> str:
     match = re.search(r'^__version__ = "([^"]+)"', (ROOT / "lavis" / "__init__.py").read_text(), re.MULTILINE)
     if match is None:
-        raise ValueError("lavis/__init__.py has no line __version__ = \"...\"")
+        raise ValueError('lavis/__init__.py has no line __version__ = "..."')
     return match.group(1)
 
 
 setup(
-    name="lavis-moments",
+    name="lavis",
     version=version(),
     description="Find moments in video with multimodal language models",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),

@@ -1,7 +1,7 @@
 """What every test shares: one thread, no network, seeds, and where reference data lies.
 
 Reference data is not part of the repository. ``LAVIS_GOLDEN`` names the folder with outputs of the original systems
-(one sub-folder each: ``calce/``, ``meco/`` ...) and ``LAVIS_DATA`` the one with real inputs (``qvhighlights/``,
+(one sub-folder each: ``calce/``, ``meco/`` ...) and ``LAVIS_TEST_DATA`` the one with real inputs (``qvhighlights/``,
 ``charades/``, ``video/``); without them, ``shared/golden`` and ``shared/data`` beside the checkout are tried. Tests
 that want them skip, with the reason, where they are absent.
 """
@@ -58,7 +58,7 @@ def golden_dir() -> Path:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder with real annotations and clips."""
-    return _required("LAVIS_DATA", "data")
+    return _required("LAVIS_TEST_DATA", "data")
 
 
 @pytest.fixture(scope="session", autouse=True)

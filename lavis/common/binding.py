@@ -6,40 +6,38 @@ declare ``wiring``, the names of parameters that its builder passes (widths, tok
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import difflib
-import importlib
 import inspect
-import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from lavis.common.registry import Registry, UnknownEntryError, registry
 from lavis.common.schema import RENAMED
+from lavis.common.signatures import (
+    LISTS,
+    MAPPINGS,
+    SCALARS,
+    Parameter,
+    article,
+    describe,
+    hints_of,
+    kind_of,
+    parameters,
+    wiring_of,
+)
 from lavis.common.yaml_tree import ConfigError, Key
 
 D = TypeVar("D")
 
-_EMPTY = inspect.Parameter.empty
-_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
-_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-_SCALARS = (bool, int, float, str, Path, os.PathLike)
-_KIND_OF_KEY = {
-    "encoder": "encoders", "compressor": "compressors", "prompt": "prompts", "language_model": "language_models",
-    "codec": "codecs", "head": "heads", "localizer": "localizers", "reader": "readers", "sampler": "samplers",
-    "transform": "transforms", "format": "formats", "task": "tasks",
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a configuration: the dotted ``key``, the ``message`` and the ``origin`` (``file:line``) of the value."""
+    """One fault of a configuration: dotted ``key``, ``message`` and ``origin`` (``file:line``) of the value."""
 
     key: str
     message: str
@@ -48,14 +46,6 @@ class Problem:
     def __str__(self) -> str:
         origin = f"  [{self.origin}]" if self.origin else ""
         return f"{self.key}: {self.message}{origin}"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A key that a node may have: its type, and whether it has to be given."""
-
-    hint: Any
-    required: bool
 
 
 class Binder:
@@ -75,7 +65,7 @@ class Binder:
 
     def value(self, value: Any, hint: Any, at: Key) -> None:
         """Checks ``value`` against the annotation ``hint``."""
-        if hint is Any or hint is object or hint is _EMPTY:
+        if hint is Any or hint is object or hint is inspect.Parameter.empty:
             return
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (Union, types.UnionType):
@@ -83,11 +73,11 @@ class Binder:
         elif origin is Literal:
             if not any(value == choice and type(value) is type(choice) for choice in arguments):
                 self.add(at, f"must be {describe(hint)}, got {value!r}{_nearest(value, arguments)}")
-        elif origin in _LISTS or hint in _LISTS:
+        elif origin in LISTS or hint in LISTS:
             self._list(value, hint, arguments, at)
-        elif origin in _MAPPINGS or hint in _MAPPINGS:
+        elif origin in MAPPINGS or hint in MAPPINGS:
             self._mapping(value, hint, arguments, at)
-        elif hint is None or hint is type(None) or hint in _SCALARS:
+        elif hint is None or hint is type(None) or hint in SCALARS:
             if not _is_scalar(value, hint):
                 self.add(at, f"must be {describe(hint)}, got {_shown(value)}{_number_hint(value, hint)}")
         elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -100,7 +90,7 @@ class Binder:
     def dataclass(self, node: Any, cls: type, at: Key) -> None:
         """Checks a mapping against the fields of a dataclass, and its ranges if the types fit."""
         if not isinstance(node, Mapping):
-            self.add(at, f"must be a mapping of {_article(cls.__name__)}'s keys, got {_shown(node)}")
+            self.add(at, f"must be a mapping of {article(cls.__name__)}'s keys, got {_shown(node)}")
             return
         before = len(self.problems)
         self.keys(node, parameters(cls), at, cls.__name__)
@@ -120,7 +110,7 @@ class Binder:
         if kind is not None:
             self.entry(node, kind, at)
         elif not isinstance(node, Mapping):
-            self.add(at, f"must be a mapping of {_article(base.__name__)}'s settings, got {_shown(node)}")
+            self.add(at, f"must be a mapping of {article(base.__name__)}'s settings, got {_shown(node)}")
         else:
             self.keys(node, parameters(base), at, base.__name__, wiring_of(base))
 
@@ -164,7 +154,8 @@ class Binder:
         except UnknownEntryError as error:
             self.add(at, str(error))
         except ImportError as error:
-            missing = f" (install the package that provides {error.name!r})" if error.name else ""
+            foreign = error.name is not None and error.name.split(".")[0] != "lavis"
+            missing = f"; install the package that provides {error.name!r}" if foreign else ""
             self.add(at, f"{kind.kind} {name!r} cannot be imported: {error}{missing}")
         return None
 
@@ -187,7 +178,8 @@ class Binder:
                 self.add((*at, key), f"unknown key of {owner}.{_suggestion(key, settable)}")
         for name, parameter in settable.items():
             if parameter.required and name not in node:
-                self.add(at, f"{owner} needs the key {name!r} ({describe(parameter.hint)})")
+                words = "" if parameter.hint is Any else f" ({describe(parameter.hint)})"
+                self.add(at, f"{owner} needs the key {name!r}{words}")
 
     def _entries(self, value: Any, kind: Registry[Any], at: Key, passed: Collection[str]) -> None:
         """Parts named inside a section: they get the section's own settings from whoever builds them."""
@@ -250,126 +242,29 @@ def bind_dataclass(cls: type[D], node: Mapping[str, Any] | None, where: str = ""
     return instance
 
 
-def parameters(target: Any) -> dict[str, Parameter]:
-    """Keys that a class, dataclass or function can be configured with; ``*`` stands for any further key."""
-    known: dict[str, Parameter] = {}
-    if _inherits_blank_constructor(target):
-        signature = inspect.Signature()
-    else:
-        signature = inspect.signature(target)
-    hints = _hints(target)
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            known["*"] = Parameter(Any, False)
-        elif parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
-            known[name] = Parameter(hints.get(name, Any), parameter.default is _EMPTY)
-    return known
-
-
-def wiring_of(target: Any) -> tuple[str, ...]:
-    """Names of constructor parameters that the builder passes."""
-    return tuple(getattr(target, "wiring", ()))
-
-
-def kind_of(base: type, at: Key) -> Registry[Any] | None:
-    """The registry whose entries fill a parameter annotated with ``base``: by the module of ``base``, else by the key."""
-    module = getattr(base, "__module__", "")
-    for kind in registry.kinds().values():
-        if module == kind.location or module == f"{kind.location}.base":
-            return kind
-    return kind_of_key(str(at[-1])) if at and not module.startswith("lavis.") else None
-
-
-def kind_of_key(key: str) -> Registry[Any] | None:
-    """The registry whose entries customarily stand under ``key``."""
-    named = _KIND_OF_KEY.get(key)
-    return registry.kinds()[named] if named is not None else None
-
-
-def describe(hint: Any) -> str:
-    """A type in words: ``a number or null``."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(a) for a in arguments))
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments)) if len(arguments) > 1 else str(arguments[0])
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        return f"a list of {len(arguments)} values"
-    if origin in _LISTS or hint in _LISTS:
-        return f"a list of {_plural(describe(arguments[0]))}" if arguments else "a list"
-    if origin in _MAPPINGS or hint in _MAPPINGS:
-        return f"a mapping to {_plural(describe(arguments[1]))}" if arguments else "a mapping"
-    words = {
-        bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path",
-        os.PathLike: "a path", None: "null", type(None): "null", Any: "anything",
-    }  # fmt: skip
-    if hint in words:
-        return words[hint]
-    if isinstance(hint, type):
-        kind = kind_of(hint, ())
-        return f"settings of {_article(kind.kind if kind is not None else hint.__name__)}"
-    return str(hint)
-
-
 def _construct(cls: Any, node: Mapping[str, Any]) -> Any:
-    hints = _hints(cls)
-    return cls(**{key: _shape(value, hints.get(key, Any)) for key, value in node.items()})
+    hints = hints_of(cls)
+    return cls(**{key: shaped(value, hints.get(key, Any)) for key, value in node.items()})
 
 
-def _shape(value: Any, hint: Any) -> Any:
+def shaped(value: Any, hint: Any) -> Any:
     """A checked value in the form its annotation asks for: nested dataclasses, tuples, floats, paths."""
     for branch in _branches(hint):
         origin, arguments = typing.get_origin(branch), typing.get_args(branch)
         if isinstance(value, Mapping):
             if dataclasses.is_dataclass(branch):
                 return _construct(branch, value)
-            if origin in _MAPPINGS and arguments:
-                return {key: _shape(item, arguments[1]) for key, item in value.items()}
-        elif isinstance(value, list) and (origin in _LISTS or branch in _LISTS):
+            if origin in MAPPINGS and arguments:
+                return {key: shaped(item, arguments[1]) for key, item in value.items()}
+        elif isinstance(value, list) and (origin in LISTS or branch in LISTS):
             item_hints = list(arguments) if origin is tuple and arguments[-1:] != (Ellipsis,) else []
-            shaped = [_shape(v, item_hints[i] if item_hints else (arguments or (Any,))[0]) for i, v in enumerate(value)]
-            return tuple(shaped) if tuple in (origin, branch) else shaped
+            items = [shaped(v, item_hints[i] if item_hints else (arguments or (Any,))[0]) for i, v in enumerate(value)]
+            return tuple(items) if tuple in (origin, branch) else items
         elif branch is float and type(value) is int:
             return float(value)
         elif branch is Path and isinstance(value, str):
             return Path(value)
     return value
-
-
-@cache
-def _hints(target: Any) -> dict[str, Any]:
-    """Annotations of the constructor; a name that is imported for type checkers only is looked up in its module."""
-    function = target.__init__ if inspect.isclass(target) else target
-    holder = target if dataclasses.is_dataclass(target) else function
-    known: dict[str, Any] = {}
-    while True:
-        try:
-            return typing.get_type_hints(holder, localns=known)
-        except NameError as error:
-            if error.name is None or error.name in known:
-                raise
-            known[error.name] = _imported_for_typing(inspect.getmodule(function), error.name)
-
-
-def _imported_for_typing(module: types.ModuleType | None, name: str) -> Any:
-    """What an ``if TYPE_CHECKING:`` import of ``module`` binds to ``name``; anything, where that cannot be imported."""
-    import ast
-
-    for node in ast.walk(ast.parse(inspect.getsource(module))) if module is not None else ():
-        if isinstance(node, ast.ImportFrom) and node.module and any((a.asname or a.name) == name for a in node.names):
-            original = next(a.name for a in node.names if (a.asname or a.name) == name)
-            try:
-                return getattr(importlib.import_module(node.module), original)
-            except (ImportError, AttributeError):
-                return Any
-    return Any
-
-
-def _inherits_blank_constructor(target: Any) -> bool:
-    if not inspect.isclass(target):
-        return False
-    owner = next((cls for cls in target.__mro__ if "__init__" in vars(cls)), object)
-    return owner is object or owner.__module__.split(".")[0] == "torch" or owner.__module__ in ("typing", "abc")
 
 
 def _branches(hint: Any) -> tuple[Any, ...]:
@@ -384,11 +279,11 @@ def _is_meant(branch: Any, value: Any, at: Key) -> bool:
     """Whether a value that fits no branch of a union looks like this one: by being a list, a mapping, a part's name."""
     origin = typing.get_origin(branch)
     if isinstance(value, list):
-        return origin in _LISTS or branch in _LISTS
-    is_class = isinstance(branch, type) and branch not in (*_SCALARS, *_LISTS, *_MAPPINGS, type(None))
+        return origin in LISTS or branch in LISTS
+    is_class = isinstance(branch, type) and branch not in (*SCALARS, *LISTS, *MAPPINGS, type(None))
     if isinstance(value, str):
         return is_class and kind_of(branch, at) is not None
-    return isinstance(value, Mapping) and (is_class or origin in _MAPPINGS or branch in _MAPPINGS)
+    return isinstance(value, Mapping) and (is_class or origin in MAPPINGS or branch in MAPPINGS)
 
 
 def _is_scalar(value: Any, hint: Any) -> bool:
@@ -431,11 +326,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a mapping ({', '.join(map(str, list(value)[:5])) or 'empty'})"
     return "null" if value is None else f"{value!r}"
-
-
-def _article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
-
-
-def _plural(words: str) -> str:
-    return {"a whole number": "whole numbers", "a number": "numbers", "a path": "paths"}.get(words, words)

@@ -1,7 +1,8 @@
 """Checks a whole configuration before anything is built: every problem at once, each with file, line and cure.
 
-Parts are checked by binding their nodes to constructor signatures, fixed sections by their dataclasses (``binding.py``);
-what only shows across sections (splits, parts that need each other) is checked here. No file of data or weights is read.
+Parts are checked by binding their nodes to constructor signatures, fixed sections by their dataclasses
+(``binding.py``); what only shows across sections (splits, parts that need each other) is checked here. No file of data
+or weights is read.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from lavis.common.binding import Binder, Parameter, Problem, kind_of_key
+from lavis.common.binding import Binder, Problem
 from lavis.common.config import Config
-from lavis.common.registry import registry
+from lavis.common.registry import Registry, registry
 from lavis.common.schema import RunConfig
-from lavis.common.yaml_tree import ConfigError
+from lavis.common.signatures import Parameter, kind_of_key
+from lavis.common.yaml_tree import ConfigError, Key
 
 EXPERIMENT = ("model", "datasets", "task")
 """Sections that training and evaluation need; ``run`` has a default for everything."""
@@ -32,7 +34,17 @@ _TOP = {
 _MODEL = {
     "trainable": Parameter(list[str] | None, False),  # patterns of parameters that learn
     "weights": Parameter(str | list[str] | None, False),  # files to start from, later ones on top
+    "processor": Parameter(Any, False),  # has a layout of its own, see _check_processor
 }
+_VIEW = {
+    "reader": Parameter(Any, False),
+    "sampler": Parameter(Any, True),
+    "transform": Parameter(Any, True),
+    "size": Parameter(int | list[int] | Literal["source"] | None, False),
+    "times": Parameter(Literal["presentation", "average_rate"], False),
+    "round_times": Parameter(int | None, False),
+}
+_PHASES = {"train": Parameter(Any, True), "eval": Parameter(Any, True)}
 
 
 def check(config: Config, required: Collection[str] = ()) -> list[Problem]:
@@ -101,6 +113,8 @@ def _check_model(binder: Binder, node: Any) -> None:
     binder.entry(node, registry.models, ("model",), extra=_MODEL)
     if not isinstance(node, Mapping):
         return
+    if node.get("processor") is not None:
+        _check_processor(binder, node["processor"], ("model", "processor"))
     chosen = {key: _name(part) for key, part in node.items()}
     for key, name in chosen.items():
         kind = kind_of_key(key)
@@ -114,9 +128,37 @@ def _check_model(binder: Binder, node: Any) -> None:
                 )
 
 
+def _check_processor(binder: Binder, node: Any, at: Key) -> None:
+    views = node.get("views") if isinstance(node, Mapping) else None
+    if not isinstance(views, Mapping) or not views or set(node) != {"views"}:
+        binder.add(at, "must be {views: {<name>: {reader, sampler, transform}}}; most models need a view called frames")
+        return
+    for name, view in views.items():
+        here = (*at, "views", name)
+        if not isinstance(view, Mapping):
+            binder.add(here, f"must be a mapping of {', '.join(_VIEW)}, got {view!r}")
+            continue
+        binder.keys(view, _VIEW, here, "a view")
+        if view.get("reader") is not None:
+            _check_part(binder, view["reader"], registry.readers, (*here, "reader"))
+        for key, kind in (("sampler", registry.samplers), ("transform", registry.transforms)):
+            part = view.get(key)
+            if isinstance(part, Mapping) and "name" not in part:
+                binder.keys(part, _PHASES, (*here, key), key)
+                for phase in _PHASES.keys() & part.keys():
+                    _check_part(binder, part[phase], kind, (*here, key, phase))
+            elif key in view:
+                _check_part(binder, part, kind, (*here, key))
+
+
+def _check_part(binder: Binder, node: Any, kind: Registry[Any], at: Key) -> None:
+    """A part of a view: unlike a model's part, its name alone does not do."""
+    binder.entry(node if isinstance(node, Mapping) else None, kind, at)
+
+
 def _check_datasets(binder: Binder, node: Any) -> None:
     if not isinstance(node, Mapping) or not node:
-        binder.add(("datasets",), "must map a name of your choice to a dataset, such as qvhighlights: {name: grounding}")
+        binder.add(("datasets",), "must map names of your choice to datasets, such as qvhighlights: {name: grounding}")
         return
     for name, dataset in node.items():
         binder.entry(dataset, registry.datasets, ("datasets", name))

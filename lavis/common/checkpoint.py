@@ -1,8 +1,9 @@
-"""Weights on disk: trainable weights with the configuration they belong to, written at once or not at all, read strictly.
+"""Weights on disk: trainable weights with the configuration they belong to, written at once or not at all, read
+strictly.
 
 Own files are safetensors whose metadata holds the resolved configuration and where frozen weights came from. Files of
-others may also be torch archives; they are read without running code. A name, shape or file that does not fit is an error
-that says so, where LAVIS and the systems built on it load with ``strict=False`` and only log.
+others may also be torch archives; they are read without running code. A name, shape or file that does not fit is an
+error that says so, where LAVIS and the systems built on it load with ``strict=False`` and only log.
 """
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ def load_weights(
         ignore: ``fnmatch`` patterns of names in the files that may be left out.
 
     Raises:
-        CheckpointError: if a needed name is missing, a name is unknown, or a shape differs; the model is unchanged then.
+        CheckpointError: if a needed name is missing, a name is unknown, or a shape differs; the model is unchanged
+        then.
     """
     sources = [source] if isinstance(source, (str, Path, Checkpoint)) else list(source)
     checkpoints = [item if isinstance(item, Checkpoint) else read_checkpoint(item) for item in sources]

@@ -1,8 +1,8 @@
 """Configuration: YAML files composed through ``_base_``, changed by ``--options``, with the origin of every value.
 
 ``_base_`` (one path or a list, relative to a config root, or to the file itself if it starts with ``./`` or ``../``) is
-merged first, then the file, then the options. Mappings merge by key, lists replace, and a node whose ``name`` changes is
-replaced as a whole, so the fields of one part never leak into another. ``${a.b}`` and ``${oc.env:VAR,default}`` are
+merged first, then the file, then the options. Mappings merge by key, lists replace, and a node whose ``name`` changes
+is replaced as a whole, so the fields of one part never leak into another. ``${a.b}`` and ``${oc.env:VAR,default}`` are
 resolved on the merged tree.
 
 Source: the layered YAML files of LAVIS (Li et al., 2022; salesforce/LAVIS). Unlike it: explicit bases instead of
@@ -71,17 +71,17 @@ class Config(Mapping[str, Any]):
         """Where ``key`` (dotted, or a sequence of keys) was set: its own origin, else that of the nearest parent.
 
         Returns:
-            ``file:line``, ``--options``, or the path of the configuration.
+            ``file:line``, ``--options``, the path of the configuration, or ``""`` where there is none.
         """
         path: Key = tuple(key.split(".")) if isinstance(key, str) else tuple(key)
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
         inside = next((self.origins[k] for k in self.origins if k[: len(path)] == path), None) if path else None
-        return inside or (str(self.path) if self.path is not None else "configuration")
+        return inside or (_display(self.path) if self.path is not None else "")
 
     def to_yaml(self, origins: bool = False) -> str:
-        """The resolved tree as YAML; with ``origins``, each leaf is followed by a comment that says where it was set."""
+        """The resolved tree as YAML; with ``origins``, a comment behind each leaf says where it was set."""
         if not origins:
             return dump_yaml(self.tree)
         return "".join(_annotated(self.tree, (), self, 0))
@@ -148,7 +148,7 @@ def find_config(path: str | Path, relative_to: Path | None = None) -> Path:
 
 
 def list_configs(folder: str) -> dict[str, Path]:
-    """Files under ``folder`` of all config roots: name relative to it without ``.yaml`` (``calce/qvh_stage1``) to path."""
+    """Files under ``folder`` of all config roots, by their name relative to it without ``.yaml``."""
     found: dict[str, Path] = {}
     for root in config_roots():
         for file in sorted((root / folder).rglob("*.yaml")):
@@ -204,7 +204,7 @@ def _compose(file: Path, above: tuple[Path, ...]) -> Tree:
     if file in above:
         circle = " -> ".join(str(p) for p in (*above[above.index(file) :], file))
         raise ConfigError(f"{BASE_KEY} goes in a circle: {circle}")
-    own = parse_yaml(read_text(file), str(file))
+    own = parse_yaml(read_text(file), _display(file))
     value = dict(own.value)
     bases = value.pop(BASE_KEY, [])
     origins = {key: origin for key, origin in own.origins.items() if key[:1] != (BASE_KEY,)}
@@ -261,7 +261,7 @@ def _resolve(tree: dict[str, Any], origins: Mapping[Key, str], file: Path | None
         resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", None) or "")
-        where = Config(tree, origins, file).origin(key) if key else str(file or "configuration")
+        where = Config(tree, origins, file).origin(key) or "configuration"
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{where}: {key or 'interpolation'}: {reason}") from error
     assert isinstance(resolved, dict)
@@ -274,6 +274,11 @@ def _has_interpolation(value: Any) -> bool:
     if isinstance(value, list):
         return any(_has_interpolation(item) for item in value)
     return isinstance(value, str) and "${" in value
+
+
+def _display(file: Path) -> str:
+    """A path as people know it: relative to the working directory where it lies below."""
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _not_found(path: str, places: Sequence[Path], relative_to: Path | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from lavis.common.binding import shaped
+from lavis.common.signatures import hints_of
 from lavis.common.registry import Registry
 from lavis.common.yaml_tree import ConfigError
 
@@ -42,12 +41,8 @@ def construct(entry: Callable[..., T], fields: Mapping[str, Any], where: str, **
     Raises:
         ConfigError: if the fields do not fit, or the constructor refuses a value; the message begins with ``where``.
     """
-    function: Any = entry.__init__ if isinstance(entry, type) else entry
-    hints = typing.get_type_hints(function)
-    arguments = {
-        key: _convert(value, hints.get(key), f"{where}.{key}") if isinstance(value, Mapping) else value
-        for key, value in fields.items()
-    }
+    hints = hints_of(entry)
+    arguments = {key: shaped(value, hints.get(key, Any)) for key, value in fields.items()}
     try:
         return entry(**arguments, **wiring)
     except TypeError as error:
@@ -59,10 +54,3 @@ def construct(entry: Callable[..., T], fields: Mapping[str, Any], where: str, **
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 
-
-def _convert(value: Mapping[str, Any], hint: Any, where: str) -> Any:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    for option in options:
-        if isinstance(option, type) and dataclasses.is_dataclass(option):
-            return construct(option, value, where)
-    return dict(value)

@@ -1,9 +1,9 @@
 """Ranks, messages between them, and sharded parameters: the only place that calls ``torch.distributed``.
 
 Everything here also works without a launcher, where there is one rank and a message reaches its sender. Sharding is
-torch's own ``fully_shard`` (FSDP2) and not accelerate's wrapper of it, which accepts no CPU and needs the optimizer at the
-same time; gathering for evaluation is ours because ranks answer different numbers of queries, so that layer by layer
-gathering would wait for ever.
+torch's own ``fully_shard`` (FSDP2) and not accelerate's wrapper of it, which accepts no CPU and needs the optimizer at
+the same time; gathering for evaluation is ours because ranks answer different numbers of queries, so that layer by
+layer gathering would wait for ever.
 """
 
 from __future__ import annotations

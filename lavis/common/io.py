@@ -82,7 +82,7 @@ def append_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
 def recover_jsonl(path: PathLike) -> int:
     """Cuts a torn last line off a JSON lines file.
 
-    A last line without a line end that is valid JSON is kept and completed, as a file written by another tool may end so.
+    A last line without a line end that is valid JSON is kept and completed: files of other tools may end so.
 
     Returns:
         Number of bytes cut, 0 where the file is whole, empty or absent.

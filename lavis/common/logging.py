@@ -1,7 +1,7 @@
 """Loggers and progress of a run: the main rank writes to standard error and ``run.log``, the others only warn.
 
-On a terminal a progress bar stays below the messages; elsewhere (a file, a job log) it becomes a plain line now and then.
-Importing this configures nothing.
+On a terminal a progress bar stays below the messages; elsewhere (a file, a job log) it becomes a plain line now and
+then. Importing this configures nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -85,7 +85,7 @@ class Progress(Generic[T]):
     ) -> None:
         self.items = items
         self.label = label
-        self.total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+        self.total = len(items) if total is None and isinstance(items, Sized) else total
         self.done = done
         self.every = every
         self._facts = ""

@@ -84,14 +84,10 @@ class RunConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:N or mps
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of autocast
     eval_precision: Literal["fp32", "bf16", "fp16"] | None = None  # of autocast in evaluation; null is precision
-    strategy: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"  # how several processes share the work
-    zero_stage: Literal[1, 2] = 2  # of deepspeed
-    cpu_offload: bool = False  # keep shards (fsdp2) or the optimiser (deepspeed) in host memory
-    find_unused_parameters: bool = False  # lets ddp cope with parameters that some batches do not reach
     deterministic: bool = False  # forbid operations whose result varies; slower
-    threads: int | None = None  # CPU threads of one process, at least 1; null keeps OMP_NUM_THREADS, or takes 1 on a CPU
+    threads: int | None = None  # CPU threads of one process, at least 1; null keeps OMP_NUM_THREADS, or is 1 on a CPU
     strategy: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"  # of several processes; auto asks the launcher
-    zero_stage: int = 2  # what deepspeed shards: 1 optimiser, 2 gradients too
+    zero_stage: Literal[1, 2] = 2  # what deepspeed shards: 1 optimiser, 2 gradients too
     cpu_offload: bool = False  # keep shards (fsdp2) or optimiser (deepspeed) in host memory
     find_unused_parameters: bool = False  # ddp only: some batches do not reach every parameter
     activation_checkpointing: bool = False  # recompute activations of layers instead of keeping them
@@ -120,7 +116,7 @@ class RunConfig:
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, each in [0, 1)
     eps: float = 1e-8  # of AdamW, above 0
     clip_grad_norm: float | None = None  # largest norm of the gradient, above 0; null does not clip
-    lr_groups: Mapping[str, float] = field(default_factory=dict)  # pattern of names: their peak rate, the last match counts
+    lr_groups: Mapping[str, float] = field(default_factory=dict)  # pattern of names: peak rate; the last match counts
 
     train_splits: list[str] = field(default_factory=lambda: ["train"])
     valid_splits: list[str] = field(default_factory=lambda: ["val"])

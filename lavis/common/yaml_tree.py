@@ -81,7 +81,7 @@ def dump_yaml(value: Any, *, flow: bool = False) -> str:
 def _loader_class() -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         """The safe loader with numbers and booleans of YAML 1.2."""
 
     Loader.yaml_implicit_resolvers = {
@@ -98,7 +98,7 @@ def _loader_class() -> Any:
 def _dumper_class() -> Any:
     import yaml
 
-    class Dumper(yaml.SafeDumper):
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
         """Quotes text that either YAML 1.1 or our loader would take for something else; repeats instead of aliases."""
 
         def ignore_aliases(self, data: Any) -> bool:
@@ -134,10 +134,10 @@ class _Builder:
 
         # The same node again is an alias: a few of them, nested, stand for billions of values.
         if id(node) in self._seen:
-            raise ConfigError(f"{self._place(node)}: anchors and aliases are not read; write ${{the.other.key}} instead")
+            raise ConfigError(f"{self._place(node)}: anchors and aliases are not read; write ${{other.key}} instead")
         self._seen.add(id(node))
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:
-            raise ConfigError(f"{self._place(node)}: tag {node.tag!r} is not allowed; a configuration holds plain values")
+            raise ConfigError(f"{self._place(node)}: tag {node.tag!r} is not allowed; only plain values are")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at, note)
         if note:

@@ -30,7 +30,8 @@ def overlap(windows: Array, others: Array) -> Array:
     shared = np.minimum(windows[..., 1], others[..., 1]) - np.maximum(windows[..., 0], others[..., 0])
     shared = np.clip(shared, 0, None)
     union = (windows[..., 1] - windows[..., 0]) + (others[..., 1] - others[..., 0]) - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union != 0)
+    ious: Array = np.divide(shared, union, out=np.zeros_like(union), where=union != 0)
+    return ious
 
 
 def hull_overlap(windows: Array, others: Array) -> Array:
@@ -38,7 +39,8 @@ def hull_overlap(windows: Array, others: Array) -> Array:
     shared = np.minimum(windows[:, 1], others[:, 1]) - np.maximum(windows[:, 0], others[:, 0])
     shared = np.maximum(0, shared)
     hull = np.maximum(windows[:, 1], others[:, 1]) - np.minimum(windows[:, 0], others[:, 0])
-    return np.divide(shared, hull, out=np.zeros_like(shared), where=hull != 0)
+    ious: Array = np.divide(shared, hull, out=np.zeros_like(shared), where=hull != 0)
+    return ious
 
 
 def top1_overlap(predictions: Sequence[Windows], truths: Sequence[Windows]) -> Array:
@@ -152,7 +154,9 @@ def pad(windows: Sequence[Windows]) -> tuple[Array, NDArray[np.bool_]]:
     return padded, real
 
 
-def _chunks(predictions: Sequence[Windows], truths: Sequence[Windows], num_thresholds: int) -> Iterator[NDArray[np.int64]]:
+def _chunks(
+    predictions: Sequence[Windows], truths: Sequence[Windows], num_thresholds: int
+) -> Iterator[NDArray[np.int64]]:
     """Queries of similar size together, few enough that the padded arrays stay small."""
     sizes = np.array([max(len(p), len(t), 1) for p, t in zip(predictions, truths, strict=True)], dtype=np.int64)
     order = np.argsort(sizes, kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import SupportsFloat
 
 from lavis.structures import Prediction, VideoSample
 
@@ -89,6 +90,6 @@ def shortened(names: Sequence[object], limit: int = 5) -> str:
     return ", ".join(map(str, names[:limit])) + more
 
 
-def two_decimals(value: float) -> float:
+def two_decimals(value: SupportsFloat) -> float:
     """``value`` as the field's evaluators print it: rounded by formatting, which ``round`` does not always equal."""
-    return float(f"{value:.2f}")
+    return float(f"{float(value):.2f}")

@@ -10,7 +10,7 @@ original raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from lavis.common.registry import registry
 from lavis.metrics._matching import THRESHOLDS, Windows, average_precisions, top1_overlap
 from lavis.metrics.base import Metric, shortened, two_decimals
 from lavis.metrics.temporal import mean_by_threshold
-from lavis.structures import Prediction, VideoSample
+from lavis.structures import Moment, Prediction, VideoSample
 
 RANGES: dict[str, tuple[float, float] | None] = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": None}
 """Seconds of a true window, above the first and up to the second; ``None`` takes all."""
@@ -56,8 +56,7 @@ class QVHighlights(Metric):
                 figures |= {f"MR-{name}-R1@{level}": recall[str(level)] for level in THRESHOLDS}
         if all(s.saliency is not None and p.frame_scores for s, p in pairs):
             ratings = [np.asarray(s.saliency, dtype=np.float64) for s, _ in pairs]
-            for name, values in highlights([p.frame_scores for _, p in pairs], ratings).items():
-                figures |= {name.replace("HL-min", "HL-min") + key.removeprefix("HL"): v for key, v in values.items()}
+            figures |= _brief_highlights(highlights([p.frame_scores for _, p in pairs], ratings))
         return figures | {"total": len(pairs)}
 
 
@@ -73,12 +72,17 @@ def report(predictions: Rows, truths: Rows) -> dict[str, Any]:
         ValueError: if the two are not about the same queries; names the qids.
     """
     by_id = {row["qid"]: row for row in truths}
-    unknown = {row["qid"] for row in predictions} ^ set(by_id)
-    if unknown or not predictions:
+    asked = [row["qid"] for row in predictions]
+    if not asked:
+        raise ValueError("there are no predictions to score")
+    if lonely := set(asked) ^ set(by_id):
         raise ValueError(
             "predictions and truths must be about the same queries; only in one of them: "
-            f"{shortened(sorted(unknown, key=str)) or 'none, for there are no predictions'}"
+            f"{shortened(sorted(lonely, key=str))}"
         )
+    if len(set(asked)) < len(asked):
+        twice = sorted({qid for qid in asked if asked.count(qid) > 1}, key=str)
+        raise ValueError(f"several predictions for the same query: {shortened(twice)}; keep one of each")
     ranges = retrieval(predictions, truths)
     brief: dict[str, float] = {}
     for name, result in ranges.items():
@@ -89,10 +93,14 @@ def report(predictions: Rows, truths: Rows) -> dict[str, Any]:
     brief = dict(sorted(brief.items()))
     clips: dict[str, dict[str, float]] = {}
     if "pred_saliency_scores" in predictions[0]:
-        last = {row["qid"]: row["pred_saliency_scores"] for row in predictions}
-        clips = highlights(list(last.values()), [clip_ratings(by_id[qid]) for qid in last])
-        brief |= {f"{name}-{key.split('-')[1]}": value for name, values in clips.items() for key, value in values.items()}
+        ratings = [clip_ratings(by_id[qid]) for qid in asked]
+        clips = highlights([row["pred_saliency_scores"] for row in predictions], ratings)
+        brief |= _brief_highlights(clips)
     return {"brief": brief, **dict(sorted({**ranges, **clips}.items()))}
+
+
+def _brief_highlights(clips: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{name}-{key.split('-')[1]}": value for name, values in clips.items() for key, value in values.items()}
 
 
 def retrieval(predictions: Rows, truths: Rows) -> dict[str, dict[str, dict[str, float]]]:
@@ -121,7 +129,9 @@ def _range(windows: Sequence[Windows], truths: Sequence[Windows]) -> dict[str, d
     }
 
 
-def highlights(scores: Sequence[Sequence[float]], ratings: Sequence[NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+def highlights(
+    scores: Sequence[Sequence[float]], ratings: Sequence[NDArray[np.float64]]
+) -> dict[str, dict[str, float]]:
     """``HL-mAP`` and ``HL-Hit1`` for each least rating, in percent.
 
     Args:
@@ -129,7 +139,9 @@ def highlights(scores: Sequence[Sequence[float]], ratings: Sequence[NDArray[np.f
         ratings: ``[num_clips, 3]`` for each query, 0 to 4.
     """
     best = [int(np.argmax(row)) for row in scores]
-    fitted = [np.append(row, np.zeros(max(len(r) - len(row), 0)))[: len(r)] for row, r in zip(scores, ratings, strict=True)]
+    fitted = [
+        np.append(row, np.zeros(max(len(r) - len(row), 0)))[: len(r)] for row, r in zip(scores, ratings, strict=True)
+    ]
     orders = [np.argsort(row, kind="stable")[::-1] for row in fitted]
     figures = {}
     for name, least in RATINGS.items():
@@ -163,6 +175,22 @@ def _ranking_precision(scores: NDArray[np.float64], real: NDArray[np.bool_]) -> 
     precision = np.maximum.accumulate((found[points] / (points + 1))[::-1])
     rises = np.diff(found[points], prepend=0) > 0
     return float(np.mean(precision[rises[::-1]]))
+
+
+def prediction_row(sample: VideoSample, prediction: Prediction) -> dict[str, Any]:
+    """A prediction in the official form, without clip scores; ``qid`` is the sample's id."""
+    return {
+        "qid": sample.id,
+        "pred_relevant_windows": [[float(m.start), float(m.end), _score(m)] for m in prediction.moments],
+    }
+
+
+def _truth_row(sample: VideoSample) -> dict[str, Any]:
+    return {"qid": sample.id, "relevant_windows": [m.to_list() for m in sample.moments or []]}
+
+
+def _score(moment: Moment) -> float:
+    return 1.0 if moment.score is None else float(moment.score)
 
 
 def clip_ratings(row: Mapping[str, Any]) -> NDArray[np.float64]:

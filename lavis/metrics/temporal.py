@@ -71,8 +71,8 @@ def score(rows: Sequence[Mapping[str, Any]], recall_at: Sequence[float] = ()) ->
     """Figures of result rows.
 
     Args:
-        rows: ``qid``, ``pred_relevant_windows`` (in order) and ``relevant_windows``. Where a ``qid`` comes twice, recall
-            takes the last row and average precision the windows of both, as the original does.
+        rows: ``qid``, ``pred_relevant_windows`` (in order) and ``relevant_windows``. Where a ``qid`` comes twice,
+            recall takes the last row and average precision the windows of both, as the original does.
         recall_at: further IoUs, for ``recall``.
 
     Returns:

@@ -186,7 +186,7 @@ def with_speech(num_frames: int, speech: Sequence[Moment], duration: float) -> T
 
 
 def fit_budget(key: Tensor, other: Tensor, budget: int, draws: DrawSource) -> tuple[Tensor, Tensor]:
-    """Drops frames until at most ``budget`` are left.
+    """Drops frames until at most ``budget`` are left, and at least one.
 
     In turns, the longest run of other frames and the longest run of key frames lose every second frame. When that
     leads no further (or there are no key frames), single frames are dropped at random, other ones more readily.
@@ -194,7 +194,7 @@ def fit_budget(key: Tensor, other: Tensor, budget: int, draws: DrawSource) -> tu
     Args:
         key: ``[T]`` boolean.
         other: ``[T]`` boolean, disjoint from ``key``.
-        budget: number of frames.
+        budget: number of frames, at least 1.
         draws: asked, while too many are left, for ``randint(number of other frames)`` and ``coin()``, then the same
             for key frames; a mask without frames draws nothing.
 
@@ -217,7 +217,8 @@ def fit_budget(key: Tensor, other: Tensor, budget: int, draws: DrawSource) -> tu
             frames = mask.nonzero()
             if len(frames):
                 frame = frames[draws.randint(len(frames))]
-                if draws.coin() < chance:
+                # Both kinds may lose a frame in one round; the original could end without any.
+                if draws.coin() < chance and int(key.sum() + other.sum()) > 1:
                     mask[frame] = False
     return key, other
 

@@ -1,10 +1,10 @@
 """Which frames of a video are looked at.
 
-A sampler turns what is known of a video into frame numbers. ``head``, ``uniform``, ``random`` and ``headtail`` are those
-of LAVIS (Li et al., 2022; salesforce/LAVIS): CALCE uses ``head``, MR.BLIP ``random`` in training and ``uniform``
+A sampler turns what is known of a video into frame numbers. ``head``, ``uniform``, ``random`` and ``headtail`` are
+those of LAVIS (Li et al., 2022; salesforce/LAVIS): CALCE uses ``head``, MR.BLIP ``random`` in training and ``uniform``
 otherwise. ``middle`` is Grounded-VideoLLM's, ``fps`` that of MeCo and other systems that look at a fixed rate.
-Unlike the originals, chance comes from a generator that is passed in, and a clip that lies outside the video is an error
-instead of a list of frame numbers that do not exist.
+Unlike the originals, chance comes from a generator that is passed in, and a clip that lies outside the video is an
+error instead of a list of frame numbers that do not exist.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -28,9 +29,7 @@ class Sampler(ABC):
     """Whether the same video and clip always give the same frames."""
 
     @abstractmethod
-    def indices(
-        self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None
-    ) -> list[int]:
+    def indices(self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None) -> list[int]:
         """Frame numbers, never falling, each from 0 to ``info.num_frames`` - 1.
 
         Args:
@@ -55,15 +54,11 @@ class IntervalSampler(Sampler):
         if isinstance(self.num_frames, bool) or self.num_frames < 1:
             raise ValueError(f"sampler.num_frames must be at least 1, got {self.num_frames!r}")
 
-    def indices(
-        self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None
-    ) -> list[int]:
+    def indices(self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None) -> list[int]:
         start, end = frame_range(info, clip)
         count = min(self.num_frames, info.num_frames)
         edges = np.linspace(start, end, count + 1).astype(int).tolist()
-        return [
-            self._pick(low, high, generator) for low, high in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        return [self._pick(low, high, generator) for low, high in pairwise(edges)]
 
     @abstractmethod
     def _pick(self, low: int, high: int, generator: random.Random | None) -> int:
@@ -147,9 +142,7 @@ class HeadTail(Sampler):
         if isinstance(self.num_frames, bool) or self.num_frames < 1:
             raise ValueError(f"sampler.num_frames must be at least 1, got {self.num_frames!r}")
 
-    def indices(
-        self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None
-    ) -> list[int]:
+    def indices(self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None) -> list[int]:
         start, end = frame_range(info, clip)
         count, middle = min(self.num_frames, end - start), (start + end) // 2
         if count == 1:
@@ -183,13 +176,11 @@ class FixedRate(Sampler):
         if self.times not in ("presentation", "average_rate"):
             raise ValueError(f"sampler.times must be presentation or average_rate, got {self.times!r}")
 
-    def indices(
-        self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None
-    ) -> list[int]:
+    def indices(self, info: VideoInfo, clip: Moment | None = None, generator: random.Random | None = None) -> list[int]:
         start, end = frame_range(info, clip)
         if self.times == "average_rate":
             steps = np.arange(start, end, info.fps / self.fps)
-            frames = np.clip(np.round(steps).astype(int), start, end - 1).tolist()
+            frames = [min(max(int(step), start), end - 1) for step in np.round(steps)]
         else:
             window = (clip or Moment(0, info.duration_s)).clamp(info.duration_s)
             count = max(1, int(np.ceil(round(window.length * self.fps, 6))))

@@ -130,14 +130,24 @@ def chart(curve: Curve) -> str:
         kind = "".join(name for name, on in ((" dashed", series.dashed), (" faint", series.faint)) if on)
         drawing.append(f'<path class="line ink-{text(series.colour)}{kind}" d="{path}"/>')
         if series.dots or len(points) == 1:
-            dots += [element("i", class_=f"dot fill-{series.colour}", style=f"left:{percent(x)};top:{percent(y)}")
-                     for x, y in placed]  # fmt: skip
+            dots += [
+                element("i", class_=f"dot fill-{series.colour}", style=f"left:{percent(x)};top:{percent(y)}")
+                for x, y in placed
+            ]
     labels = [element("span", label(value), class_="y", style=f"top:{percent(y)}") for value, y in levels]
     labels += [element("span", label(value), class_="x", style=f"left:{percent(x)}") for value, x in marks]
     svg = element("svg", *drawing, viewBox="0 0 100 100", preserveAspectRatio="none", aria_hidden="true")
     shown = [(series, points) for series, points in lines if not series.faint]
-    plot = element("div", svg, *dots, *labels, class_="plot", role="img", aria_label=_spoken(curve, shown),
-                   data_chart=_data(shown, low_x, across, curve.x_label))  # fmt: skip
+    plot = element(
+        "div",
+        svg,
+        *dots,
+        *labels,
+        class_="plot",
+        role="img",
+        aria_label=_spoken(curve, shown),
+        data_chart=_data(shown, low_x, across, curve.x_label),
+    )
     axis = element("p", text(curve.x_label), class_="axis", aria_hidden="true")
     return element("figure", head, _legend([series for series, _ in shown]), plot, axis, class_="chart")
 
@@ -153,8 +163,10 @@ def _bounds(values: list[float]) -> tuple[float, float]:
 
 
 def _legend(series: Sequence[Series]) -> str:
-    items = [element("li", element("i", class_=f"swatch ink-{s.colour}" + (" dashed" if s.dashed else "")), text(s.name))
-             for s in series]  # fmt: skip
+    items = [
+        element("li", element("i", class_=f"swatch ink-{s.colour}" + (" dashed" if s.dashed else "")), text(s.name))
+        for s in series
+    ]
     return element("ul", joined(items), class_="legend")
 
 
@@ -163,9 +175,9 @@ def _spoken(curve: Curve, lines: Sequence[tuple[Series, list[tuple[float, float]
     return f"Line chart, {curve.title}, by {curve.x_label}. " + "; ".join(said)
 
 
-def _data(
-    lines: Sequence[tuple[Series, list[tuple[float, float]]]], low_x: float, across: float, x_label: str
-) -> str:
-    rows = [{"name": s.name, "colour": s.colour, "points": [[float(f"{x:.6g}"), float(f"{y:.4g}")] for x, y in points]}
-            for s, points in lines]  # fmt: skip
+def _data(lines: Sequence[tuple[Series, list[tuple[float, float]]]], low_x: float, across: float, x_label: str) -> str:
+    rows = [
+        {"name": s.name, "colour": s.colour, "points": [[float(f"{x:.6g}"), float(f"{y:.4g}")] for x, y in points]}
+        for s, points in lines
+    ]
     return json.dumps({"low": low_x, "across": across, "unit": x_label, "series": rows}, separators=(",", ":"))

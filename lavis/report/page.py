@@ -90,8 +90,14 @@ def _document(title: str, body: str) -> str:
 def _header(title: str, headline: str, rows: Sequence[TableRow]) -> str:
     button = element("button", "Theme", type="button", id="theme", hidden=True, aria_label="Switch light and dark")
     tiles = _tiles(rows)
-    return element("header", element("div", element("p", "Video moment retrieval", class_="over"), button, class_="top"),
-                   element("h1", text(title)), element("p", text(headline), class_="headline"), tiles, class_="page")  # fmt: skip
+    return element(
+        "header",
+        element("div", element("p", "Video moment retrieval", class_="over"), button, class_="top"),
+        element("h1", text(title)),
+        element("p", text(headline), class_="headline"),
+        tiles,
+        class_="page",
+    )
 
 
 def _tiles(rows: Sequence[TableRow]) -> str:
@@ -104,22 +110,28 @@ def _tiles(rows: Sequence[TableRow]) -> str:
         if column not in final.values:
             continue
         floor = _best_baseline(rows, column)
-        beside = "" if floor is None else f"{final.values[column] - floor:+.1f} to the best baseline".replace("-", "−")
+        beside = "" if floor is None else _beside(final.values[column] - floor)
         value = element("dd", figure(final.values[column], 1), element("small", beside))
         tiles.append(element("div", element("dt", column), value))
     return element("dl", joined(tiles), class_="tiles", aria_label=f"Figures of {final.name}") if tiles else ""
 
 
+def _beside(difference: float) -> str:
+    return f"{abs(difference):.1f} {'above' if difference >= 0 else 'below'} the best baseline"
+
+
 def _headline(rows: Sequence[TableRow]) -> str:
-    final = _last_stage(rows)
-    if final is None or "R1@0.5" not in final.values:
+    stages = [row for row in rows if row.role == "stage" and row.group == rows[0].group and "R1@0.5" in row.values]
+    if not stages:
         return ""
+    *earlier, final = stages
     among = f" of {final.num_queries:,} queries" if final.num_queries else " of the queries"
-    said = f"{final.name} finds the moment for {figure(final.values['R1@0.5'], 1)} %{among} (first answer, IoU 0.5)"
+    said = f"{final.name} finds the moment for {figure(final.values['R1@0.5'], 1)} %{among}"
+    said += "".join(f", {row.name.lower()} for {figure(row.values['R1@0.5'], 1)} %" for row in reversed(earlier))
     floor = _best_baseline(rows, "R1@0.5")
     if floor is None:
-        return said + "."
-    return f"{said}; the best answer that ignores video and query finds {figure(floor, 1)} %."
+        return f"{said} (first answer, IoU 0.5)."
+    return f"{said}; answers that ignore both video and query find it for {figure(floor, 1)} % at best."
 
 
 def _last_stage(rows: Sequence[TableRow]) -> TableRow | None:
@@ -128,8 +140,11 @@ def _last_stage(rows: Sequence[TableRow]) -> TableRow | None:
 
 
 def _best_baseline(rows: Sequence[TableRow], column: str) -> float | None:
-    values = [row.values[column] for row in rows
-              if row.role == "baseline" and row.group == rows[0].group and column in row.values]  # fmt: skip
+    values = [
+        row.values[column]
+        for row in rows
+        if row.role == "baseline" and row.group == rows[0].group and column in row.values
+    ]
     return max(values, default=None)
 
 
@@ -139,14 +154,23 @@ def _navigation(sections: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _section(anchor: str, name: str, content: str) -> str:
-    return element("section", element("h2", text(name), id=f"{anchor}-title"), content, id=anchor,
-                   aria_labelledby=f"{anchor}-title")  # fmt: skip
+    return element(
+        "section",
+        element("h2", text(name), id=f"{anchor}-title"),
+        content,
+        id=anchor,
+        aria_labelledby=f"{anchor}-title",
+    )
 
 
 def _conditions(facts: Mapping[str, Any], config: Mapping[str, str]) -> str:
-    rows = [element("div", element("dt", text(name)), element("dd", _fact(name, value))) for name, value in facts.items()]
-    quoted = [element("details", element("summary", text(name)), element("pre", element("code", text(content))))
-              for name, content in config.items()]  # fmt: skip
+    rows = [
+        element("div", element("dt", text(name)), element("dd", _fact(name, value))) for name, value in facts.items()
+    ]
+    quoted = [
+        element("details", element("summary", text(name)), element("pre", element("code", text(content))))
+        for name, content in config.items()
+    ]
     return element("dl", joined(rows), class_="facts") + joined(quoted)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lavis.report.markup import MISSING, element, figure, joined, text
+from lavis.report.markup import element, figure, joined, text
 
 Role = Literal["baseline", "stage", "comparison"]
 
@@ -56,37 +56,56 @@ def results_table(rows: Sequence[TableRow]) -> str:
         unknown = [name for name in {**row.values, **row.spread} if name not in COLUMNS]
         if unknown:
             raise ValueError(f"result row {row.name!r} has unknown columns {unknown}; known: {', '.join(COLUMNS)}")
-    headings = [element("th", element("abbr", text(name), title=meaning), scope="col", class_="number")
-                for name, meaning in COLUMNS.items()]  # fmt: skip
+    with_spread = any(row.spread for row in rows)
+    look = "results with-spread" if with_spread else "results"
+    headings = [
+        element("th", element("abbr", text(name), title=meaning), scope="col", class_="number")
+        for name, meaning in COLUMNS.items()
+    ]
     head = element("thead", element("tr", element("th", "Answers from", scope="col"), *headings))
     groups = list(dict.fromkeys(row.group for row in rows))
-    bodies = [_group(name, [row for row in rows if row.group == name]) for name in groups]
-    caption = element("caption", "Higher is better. The best of each group is bold.")
-    return element("div", element("table", caption, head, joined(bodies), class_="results"), class_="scroller",
-                   tabindex="0", role="region", aria_label="Results table")  # fmt: skip
+    bodies = [_group(name, [row for row in rows if row.group == name], with_spread) for name in groups]
+    meaning = "Higher is better. The best of each group is bold." + (
+        " ± is the standard deviation over seeds." if with_spread else ""
+    )
+    caption = element("caption", meaning)
+    return element(
+        "div",
+        element("table", caption, head, joined(bodies), class_=look),
+        class_="scroller",
+        tabindex="0",
+        role="region",
+        aria_label="Results table",
+    )
 
 
-def _group(name: str, rows: list[TableRow]) -> str:
-    best = {column: max((row.values[column] for row in rows if column in row.values), default=None)
-            for column in COLUMNS}  # fmt: skip
+def _group(name: str, rows: list[TableRow], with_spread: bool) -> str:
+    best = {
+        column: max((row.values[column] for row in rows if column in row.values), default=None) for column in COLUMNS
+    }
     counts = {row.num_queries for row in rows if row.num_queries is not None}
     size = f" {element('span', f'{counts.pop():,} queries', class_='size')}" if len(counts) == 1 else ""
     heading = element("th", text(name), size, scope="rowgroup", colspan=len(COLUMNS) + 1)
-    return element("tbody", element("tr", heading, class_="group"), joined(_row(row, best) for row in rows))
+    stages = [row for row in rows if row.role == "stage"]
+    body = []
+    for row in rows:
+        # The colour that curves and timelines give this stage.
+        look = f"stage stage-{min(stages.index(row) + 1, 4)}" if row in stages else row.role
+        body.append(_row(row, best, look, with_spread))
+    return element("tbody", element("tr", heading, class_="group"), joined(body))
 
 
-def _row(row: TableRow, best: Mapping[str, float | None]) -> str:
+def _row(row: TableRow, best: Mapping[str, float | None], look: str, with_spread: bool) -> str:
     note = element("span", text(row.note), class_="note") if row.note else ""
     cells = [element("th", text(row.name), note, scope="row")]
     for column in COLUMNS:
         value = row.values.get(column)
-        if value is None:
-            cells.append(element("td", MISSING, class_="number"))
-            continue
         shown = figure(value)
-        inner = element("strong", shown) if shown == figure(best[column]) else shown
-        if column in row.spread:
-            inner += element("span", f"± {figure(row.spread[column])}", class_="spread")
-        bar = element("span", class_="bar", style=f"--share:{max(0.0, min(100.0, value)):.1f}%", aria_hidden="true")
+        inner = element("strong", shown) if value is not None and shown == figure(best[column]) else shown
+        if with_spread:  # an empty one keeps the figures of all rows below one another
+            spread = f"± {figure(row.spread[column])}" if column in row.spread else ""
+            inner += element("span", spread, class_="spread")
+        share = max(0.0, min(100.0, value or 0.0))
+        bar = element("span", class_="bar", style=f"--share:{share:.1f}%", aria_hidden="true")
         cells.append(element("td", inner, bar, class_="number"))
-    return element("tr", *cells, class_=row.role)
+    return element("tr", *cells, class_=look)

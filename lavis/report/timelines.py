@@ -72,16 +72,28 @@ def best_iou(moments: Sequence[Moment], truth: Sequence[Moment] | None) -> float
 def queries_section(cases: Sequence[CaseTimeline], note: str = "") -> str:
     """The cards with their controls; sorting and filtering are the page's script, without it all cards show."""
     strips = _strip_classes(cases)
-    style = element("style", joined(
-        f".{name}{{background-image:url({strip.data});aspect-ratio:{len(strip.times) * strip.aspect:.4f}}}"
-        for name, strip in strips.values()
-    ))  # fmt: skip
+    style = element(
+        "style",
+        joined(
+            f".{name}{{background-image:url({strip.data});--frames:{len(strip.times)};"
+            f"aspect-ratio:{len(strip.times) * strip.aspect:.4f}}}"
+            for name, strip in strips.values()
+        ),
+    )
     cards = [_card(number, case, strips.get(case.video, (None, None))[0]) for number, case in enumerate(cases)]
     remark = element("p", text(note), class_="note") if note else ""
-    empty = element("p", "No query matches. ", element("button", "Show all", type="button", id="reset"), id="nothing",
-                    hidden=True, class_="empty")  # fmt: skip
+    empty = element(
+        "p",
+        "No query matches. ",
+        element("button", "Show all", type="button", id="reset"),
+        id="nothing",
+        hidden=True,
+        class_="empty",
+    )
     more = element("button", "Show more", type="button", id="more", hidden=True)
-    return joined([style, remark, _controls(cases), element("ol", joined(cards), class_="cards", id="cards"), empty, more])
+    return joined(
+        [style, remark, _controls(cases), element("ol", joined(cards), class_="cards", id="cards"), empty, more]
+    )
 
 
 def _strip_classes(cases: Sequence[CaseTimeline]) -> dict[str, tuple[str, FilmStrip]]:
@@ -96,10 +108,18 @@ def _strip_classes(cases: Sequence[CaseTimeline]) -> dict[str, tuple[str, FilmSt
 def _controls(cases: Sequence[CaseTimeline]) -> str:
     kinds = sorted({case.kind for case in cases if case.kind})
     stages = max((len(case.tracks) for case in cases), default=0)
-    search = element("label", element("span", "Search"), element(
-        "input", type="search", id="search", placeholder="words of a query, a video …", autocomplete="off",
-        aria_keyshortcuts="/",
-    ))  # fmt: skip
+    search = element(
+        "label",
+        element("span", "Search"),
+        element(
+            "input",
+            type="search",
+            id="search",
+            placeholder="query or video …",
+            autocomplete="off",
+            aria_keyshortcuts="/",
+        ),
+    )
     orders = {"worst": "worst first", "best": "best first"}
     if stages > 1:
         orders |= {"gain": "most gained by the last stage", "loss": "most lost by the last stage"}
@@ -108,12 +128,29 @@ def _controls(cases: Sequence[CaseTimeline]) -> str:
     sort = element("label", element("span", "Sort"), element("select", *options, id="sort"))
     choice = ""
     if kinds:
-        buttons = [element("label", element("input", type="radio", name="kind", value=kind, checked=not kind),
-                           element("span", text(kind or "all"))) for kind in ("", *kinds)]  # fmt: skip
+        buttons = [
+            element(
+                "label",
+                element("input", type="radio", name="kind", value=kind, checked=not kind),
+                element("span", text(kind or "all")),
+            )
+            for kind in ("", *kinds)
+        ]
         choice = element("fieldset", element("legend", "Kind"), *buttons, class_="segments")
     count = element("output", f"{len(cases):,} queries", id="count", aria_live="polite")
-    keys = element("p", element("kbd", "/"), " search ", element("kbd", "j"), " ", element("kbd", "k"), " next, previous ",
-                   element("kbd", "Enter"), " details", class_="keys", aria_hidden="true")  # fmt: skip
+    keys = element(
+        "p",
+        element("kbd", "/"),
+        " search ",
+        element("kbd", "j"),
+        " ",
+        element("kbd", "k"),
+        " next, previous ",
+        element("kbd", "Enter"),
+        " details",
+        class_="keys",
+        aria_hidden="true",
+    )
     return element("form", search, choice, sort, count, keys, class_="controls", id="controls", role="search")
 
 
@@ -133,14 +170,25 @@ def _card(number: int, case: CaseTimeline, strip_class: str | None) -> str:
         lanes.append(_lane(track.name, track.moments, case, f"stage-{min(index + 1, 4)}", value))
     if case.captions:
         lanes.append(_lane("Captions", [], case, "captions", f"{len(case.captions)} lines", case.captions))
-    body = element("div", _pictures(case, strip_class), *lanes, _axis(case.duration), element("i", class_="cursor"),
-                   class_="timeline", data_duration=f"{case.duration:g}")  # fmt: skip
+    body = element(
+        "div",
+        _pictures(case, strip_class),
+        *lanes,
+        _axis(case.duration),
+        element("i", class_="cursor"),
+        class_="timeline",
+        data_duration=f"{case.duration:g}",
+    )
     return element(
-        "li", element("article", head, body, _details(case), tabindex="0", aria_labelledby=f"query-{number}"),
-        class_="case", data_kind=case.kind or "", data_order=number,
+        "li",
+        element("article", head, body, _details(case), tabindex="0", aria_labelledby=f"query-{number}"),
+        class_="case",
+        data_kind=case.kind or "",
+        data_order=number,
         data_text=" ".join([case.query, case.id, case.video]).lower(),
-        data_iou=None if last is None else f"{last:.4f}", data_gain=None if gain is None else f"{gain:.4f}",
-    )  # fmt: skip
+        data_iou=None if last is None else f"{last:.4f}",
+        data_gain=None if gain is None else f"{gain:.4f}",
+    )
 
 
 def span_of(moments: Sequence[Moment]) -> str:
@@ -151,8 +199,11 @@ def span_of(moments: Sequence[Moment]) -> str:
 
 
 def _verdict(tracks: Sequence[Track], gain: float | None) -> str:
-    shown = [element("b", f"{track.iou:.2f}", class_=f"ink-stage-{min(index + 1, 4)}", title=f"IoU of {track.name}")
-             for index, track in enumerate(tracks) if track.iou is not None]  # fmt: skip
+    shown = [
+        element("b", f"{track.iou:.2f}", class_=f"ink-stage-{min(index + 1, 4)}", title=f"IoU of {track.name}")
+        for index, track in enumerate(tracks)
+        if track.iou is not None
+    ]
     if not shown:
         return ""
     change = ""
@@ -176,22 +227,51 @@ def _lane(
     name: str, moments: Sequence[Moment], case: CaseTimeline, colour: str, value: str, captions: Sequence[Subtitle] = ()
 ) -> str:
     bands = [element("i", class_="band", style=_place(m.start, m.end, case.duration)) for m in case.truth]
-    bars = [element("i", class_=f"bar fill-{colour}" + (" later" if rank else ""), title=f"{name}: {span(m.start, m.end)}",
-                    style=_place(m.start, m.end, case.duration)) for rank, m in enumerate(moments)]  # fmt: skip
-    bars += [element("i", class_="bar fill-captions", title=f"{span(line.start, line.end)}: {line.text}",
-                     style=_place(line.start, line.end, case.duration)) for line in captions]  # fmt: skip
-    said = "" if captions else element("span", text(", ".join(span(m.start, m.end) for m in moments) or "no moment"),
-                                       class_="spoken")  # fmt: skip
-    return element("div", element("span", text(name), class_="name"), element("div", *bands, *bars, said, class_="track"),
-                   element("span", text(value), class_="value"), class_="lane")  # fmt: skip
+    bars = [
+        element(
+            "i",
+            class_=f"bar fill-{colour}" + (" later" if rank and colour != "truth" else ""),
+            title=f"{name}: {span(m.start, m.end)}",
+            style=_place(m.start, m.end, case.duration),
+        )
+        for rank, m in enumerate(moments)
+    ]
+    bars += [
+        element(
+            "i",
+            class_="bar fill-captions",
+            title=f"{span(line.start, line.end)}: {line.text}",
+            style=_place(line.start, line.end, case.duration),
+        )
+        for line in captions
+    ]
+    said = (
+        ""
+        if captions
+        else element("span", text(", ".join(span(m.start, m.end) for m in moments) or "no moment"), class_="spoken")
+    )
+    return element(
+        "div",
+        element("span", text(name), class_="name"),
+        element("div", *bands, *bars, said, class_="track"),
+        element("span", text(value), class_="value"),
+        class_="lane",
+    )
 
 
 def _axis(duration: float) -> str:
-    marks = [element("span", label(value), style=f"left:{percent(value / duration)}")
-             for value in ticks(0.0, duration, 8)]  # fmt: skip
+    marks = [
+        element("span", label(value), style=f"left:{percent(value / duration)}") for value in ticks(0.0, duration, 8)
+    ]
     track = element("div", *marks, class_="track")
-    return element("div", element("span", "seconds", class_="name"), track, element("span", class_="value"),
-                   class_="lane axis", aria_hidden="true")  # fmt: skip
+    return element(
+        "div",
+        element("span", "seconds", class_="name"),
+        track,
+        element("span", class_="value"),
+        class_="lane axis",
+        aria_hidden="true",
+    )
 
 
 def _place(start: float, end: float, duration: float) -> str:
@@ -200,16 +280,20 @@ def _place(start: float, end: float, duration: float) -> str:
 
 
 def _details(case: CaseTimeline) -> str:
-    rows = [element("dt", "Sample") + element("dd", text(case.id)),
-            element("dt", "Truth") + element("dd", text(_windows(case.truth)))]  # fmt: skip
+    rows = [
+        element("dt", "Sample") + element("dd", text(case.id)),
+        element("dt", "Truth") + element("dd", text(_windows(case.truth))),
+    ]
     for track in case.tracks:
         answer = text(_windows(track.moments))
         words = element("q", text(track.said)) if track.said else ""
         rows.append(element("dt", text(track.name)) + element("dd", answer, " " if words else "", words))
     content = element("dl", joined(rows))
     if case.captions:
-        lines = [element("li", element("span", text(span(line.start, line.end))), " ", text(line.text))
-                 for line in case.captions]  # fmt: skip
+        lines = [
+            element("li", element("span", text(span(line.start, line.end))), " ", text(line.text))
+            for line in case.captions
+        ]
         content += element("ol", joined(lines), class_="captions")
     return element("details", element("summary", "Answers and captions" if case.captions else "Answers"), content)
 

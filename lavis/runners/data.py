@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from lavis.common import distributed
-from lavis.runners.engine import random_state, seed_everything, set_random_state
+from lavis.runners.randomness import random_state, seed_everything, set_random_state
 from lavis.structures import Batch
 
 Key = tuple[int, int]
@@ -69,17 +69,27 @@ class EpochSampler(Sampler[list[Key]]):
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set asked with ``(epoch, index)``, whose randomness follows from run, epoch and index alone."""
+    """Data sets end to end, asked with ``(epoch, index)``, whose randomness follows from run, epoch and index alone.
 
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset = dataset
+    The epoch comes with the index since loader processes hold copies that nothing else tells of it.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset[Any]], seed: int) -> None:
+        self.datasets = list(datasets)
+        self.dataset: ConcatDataset[Any] = ConcatDataset(self.datasets)
         self.seed = seed
+        self._epoch = 0
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Any:
         epoch, index = key
+        if epoch != self._epoch:
+            self._epoch = epoch
+            for dataset in self.datasets:
+                if hasattr(dataset, "set_epoch"):
+                    dataset.set_epoch(epoch)
         before = random_state()
         seed_everything(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
         try:
@@ -92,9 +102,8 @@ def train_loader(
     datasets: Sequence[Dataset[Any]], *, batch_size: int, num_workers: int, seed: int, start_method: str | None = None
 ) -> tuple[DataLoader[Any], EpochSampler]:
     """Loader over all training data, and its sampler, which decides the epoch."""
-    joined: Dataset[Any] = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
-    sampler = EpochSampler(len(joined), batch_size, seed)  # type: ignore[arg-type]
-    dataset = SeededDataset(joined, seed)
+    dataset = SeededDataset(datasets, seed)
+    sampler = EpochSampler(len(dataset), batch_size, seed)
     loader: DataLoader[Any] = DataLoader(
         dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)
     )
@@ -112,11 +121,9 @@ def eval_loader(
 ) -> DataLoader[Any]:
     """Loader over this process's part of ``indices``; no sample is given twice."""
     own = indices[distributed.rank() :: distributed.world_size()]
-    batches = [
-        [(0, index) for index in own[start : start + batch_size]] for start in range(0, len(own), batch_size)
-    ]
+    batches = [[(0, index) for index in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
     common = _common(num_workers if batches else 0, seed, start_method, persistent=False)
-    return DataLoader(SeededDataset(dataset, seed), batch_sampler=batches, **common)
+    return DataLoader(SeededDataset([dataset], seed), batch_sampler=batches, **common)
 
 
 def _common(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:

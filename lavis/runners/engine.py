@@ -1,14 +1,14 @@
 """Where and how a model computes: device, precision, processes, seeds and threads, over accelerate.
 
-One process on a CPU needs no launcher; ``torchrun`` and ``accelerate launch`` start several. Precision is autocast around
-training and generation alike, with a loss scaler in fp16. DDP and DeepSpeed come from accelerate. FSDP2 is torch's own
-``fully_shard`` (see ``common/distributed.py``), since accelerate shards on GPUs only.
+One process on a CPU needs no launcher; ``torchrun`` and ``accelerate launch`` start several. Precision is autocast
+around training and generation alike, with a loss scaler in fp16. DDP and DeepSpeed come from accelerate. FSDP2 is
+torch's own ``fully_shard`` (see ``common/distributed.py``), since accelerate shards on GPUs only.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from lavis.common import distributed
 from lavis.common.checkpoint import CheckpointError, trainable_state
-from lavis.common.logging import get_logger
+from lavis.runners.activations import transformer_blocks
+from lavis.runners.randomness import random_state, seed_everything, set_random_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Strategy = Literal["auto", "ddp", "fsdp2", "deepspeed"]
 OptimizerMaker = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
-logger = get_logger(__name__)
 
 
 class Engine:
@@ -32,6 +32,7 @@ class Engine:
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: of autocast; weights keep their own type.
+        eval_precision: of autocast in evaluation; ``None`` is ``precision``.
         strategy: how several processes share the work: ``ddp`` copies the model, ``fsdp2`` shards parameters,
             gradients and optimizer, ``deepspeed`` shards by ZeRO; ``auto`` is what the launcher asks for, else ``ddp``.
         seed: of ``random``, NumPy and torch; process ``r`` uses ``seed + r``.
@@ -53,6 +54,7 @@ class Engine:
         *,
         device: str = "auto",
         precision: Precision = "fp32",
+        eval_precision: Precision | None = None,
         strategy: Strategy = "auto",
         seed: int = 42,
         threads: int | None = None,
@@ -64,17 +66,24 @@ class Engine:
         batch_size: int = 1,
     ) -> None:
         kind, index = _choose_device(device)
-        if kind == "cpu" and precision == "fp16":
+        if kind == "cpu" and "fp16" in (precision, eval_precision):
             raise ValueError("run.precision=fp16 needs a GPU; on a CPU use fp32 or bf16")
         self.precision = precision
+        self.eval_precision: Precision = eval_precision or precision
         self.strategy = _choose_strategy(strategy)
         self.clip_grad_norm = clip_grad_norm
         self.cpu_offload = cpu_offload
         self.seed = seed
-        self._accelerator = _accelerator(
-            kind, index, precision, self.strategy, find_unused_parameters, zero_stage, cpu_offload, clip_grad_norm, batch_size
-        )
+        if self.strategy == "deepspeed":
+            sharing = _deepspeed(zero_stage, cpu_offload, clip_grad_norm, batch_size)
+        else:
+            sharing = _ddp(find_unused_parameters)
+        autocast = "no" if precision == "fp32" else precision
+        options = {"mixed_precision": autocast, "cpu": kind == "cpu", **sharing}
+        self._accelerator = _accelerator(kind, index, options)
         self.device: torch.device = self._accelerator.device
+        if distributed.initialized():
+            atexit.register(distributed.shutdown)
         self._set_threads(threads)
         seed_everything(seed + distributed.rank())
         if deterministic:
@@ -129,14 +138,13 @@ class Engine:
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Losses of a batch by name, each a scalar."""
         assert self._wrapped is not None, "prepare() comes first"
-        with self.autocast():
+        with self._autocast(self.precision):
             result: dict[str, Tensor] = self._wrapped(batch)
         return result
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Context in which operations run in the run's precision."""
-        context: AbstractContextManager[Any] = self._accelerator.autocast()
-        return context
+    def _autocast(self, precision: Precision) -> AbstractContextManager[Any]:
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=precision != "fp32")
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """Context of forward and backward; gradients of the processes are added only in the ``last`` one of a step."""
@@ -168,7 +176,7 @@ class Engine:
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
-        """The model in evaluation mode, without gradients, whole on every process, and in the run's precision.
+        """The model in evaluation mode, without gradients, whole on every process, and in ``eval_precision``.
 
         Random states are put back afterwards, so that training does not depend on when it is evaluated.
         """
@@ -176,7 +184,7 @@ class Engine:
         was_training, before = self.model.training, random_state()
         self.model.eval()
         try:
-            with distributed.gathered(self.model), torch.no_grad(), self.autocast():
+            with distributed.gathered(self.model), torch.no_grad(), self._autocast(self.eval_precision):
                 yield self.model
         finally:
             self.model.train(was_training)
@@ -198,8 +206,8 @@ class Engine:
         if own.keys() != state.keys():
             odd = sorted(own.keys() ^ state.keys())
             raise CheckpointError(
-                f"the saved weights are not those that learn now; {len(odd)} names differ, such as {', '.join(odd[:5])}. "
-                "Is model.trainable another one? Choose another name for the run, or run.resume=never"
+                f"the saved weights are not those that learn now; {len(odd)} names differ, such as "
+                f"{', '.join(odd[:5])}. Was model.trainable changed? Choose another name of the run, or resume=never"
             )
         with torch.no_grad():
             for name, tensor in own.items():
@@ -236,85 +244,15 @@ class Engine:
 
         self._accelerator.free_memory()
         self._wrapped = self._optimizer = self.model = None
-        AcceleratorState._reset_state()
+        AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
+        if self.strategy == "deepspeed":
+            os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
     def _set_threads(self, threads: int | None) -> None:
         if threads is None and (self.device.type != "cpu" or "OMP_NUM_THREADS" in os.environ):
             return
         torch.set_num_threads(threads or 1)
-
-
-def transformer_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Layers of the stacks in a model: members of lists of two or more modules of one class, outermost only."""
-    found: list[tuple[str, nn.Module]] = []
-    for path, module in model.named_modules():
-        if any(path.startswith(f"{name}.") for name, _ in found):
-            continue
-        children = list(module.named_children())
-        if isinstance(module, nn.ModuleList) and len(children) > 1 and len({type(c) for _, c in children}) == 1:
-            found += [(f"{path}.{name}" if path else name, child) for name, child in children]
-    return found
-
-
-def checkpoint_activations(model: nn.Module) -> list[str]:
-    """Recomputes the activations of every stack of layers in the backward pass instead of keeping them.
-
-    Models of transformers use their own switch, which knows their caches; other layers get a forward that checkpoints.
-    No module is wrapped, so names stay.
-
-    Returns:
-        names of what is checkpointed.
-    """
-    named: list[str] = []
-    for path, module in model.named_modules():
-        enable = getattr(module, "gradient_checkpointing_enable", None)
-        able = enable is not None and getattr(module, "supports_gradient_checkpointing", True)
-        if enable is not None and able and not _inside(path, named):
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            named.append(path)
-    for path, block in transformer_blocks(model):
-        if not _inside(path, named):
-            block.forward = _checkpointed(block.forward)  # type: ignore[method-assign]
-            named.append(path)
-    return named
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds ``random``, NumPy and torch."""
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def random_state() -> dict[str, Any]:
-    """States of all generators of this process, as plain values and tensors."""
-    import numpy as np
-
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    state = {
-        "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Puts ``random_state()`` back."""
-    import numpy as np
-
-    version, inner, gauss = state["python"]
-    random.setstate((version, tuple(inner), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
 
 
 def _choose_device(device: str) -> tuple[str, int | None]:
@@ -335,7 +273,8 @@ def _choose_device(device: str) -> tuple[str, int | None]:
 def _choose_strategy(strategy: Strategy) -> Literal["ddp", "fsdp2", "deepspeed"]:
     if strategy not in ("auto", "ddp", "fsdp2", "deepspeed"):
         raise ValueError(f"run.strategy must be auto, ddp, fsdp2 or deepspeed, got {strategy!r}")
-    # What `accelerate launch` was told arrives in the environment; sharding is done here, so accelerate must not see it.
+    # What `accelerate launch` was told arrives in the environment; sharding is done here, so accelerate must not see
+    # it.
     asked_fsdp = os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() == "true"
     if strategy != "auto":
         return strategy
@@ -344,53 +283,34 @@ def _choose_strategy(strategy: Strategy) -> Literal["ddp", "fsdp2", "deepspeed"]
     return "fsdp2" if asked_fsdp else "ddp"
 
 
-def _accelerator(
-    kind: str,
-    index: int | None,
-    precision: Precision,
-    strategy: str,
-    find_unused_parameters: bool,
-    zero_stage: int,
-    cpu_offload: bool,
-    clip_grad_norm: float | None,
-    batch_size: int,
-) -> Any:
+def _accelerator(kind: str, index: int | None, options: Mapping[str, Any]) -> Any:
     from accelerate import Accelerator
-    from accelerate.utils import DeepSpeedPlugin, DistributedDataParallelKwargs
 
-    if index is not None and not distributed.launched():
+    if kind == "cuda" and index is not None and not distributed.launched():
         torch.cuda.set_device(index)
-    options: dict[str, Any] = {"mixed_precision": "no" if precision == "fp32" else precision, "cpu": kind == "cpu"}
-    if strategy == "ddp":
-        options["kwargs_handlers"] = [DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)]
-    if strategy == "deepspeed":
-        if zero_stage not in (1, 2):
-            raise ValueError(f"run.zero_stage must be 1 or 2, got {zero_stage}; to shard parameters use strategy=fsdp2")
-        plugin = DeepSpeedPlugin(
-            zero_stage=zero_stage,
-            gradient_accumulation_steps=1,  # the runner scales the loss and says where a step ends
-            gradient_clipping=clip_grad_norm,
-            offload_optimizer_device="cpu" if cpu_offload else "none",
-        )
-        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
-        options["deepspeed_plugin"] = plugin
     return Accelerator(**options)
+
+
+def _ddp(find_unused_parameters: bool) -> dict[str, Any]:
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    return {"kwargs_handlers": [DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)]}
+
+
+def _deepspeed(zero_stage: int, cpu_offload: bool, clip_grad_norm: float | None, batch_size: int) -> dict[str, Any]:
+    from accelerate.utils import DeepSpeedPlugin
+
+    if zero_stage not in (1, 2):
+        raise ValueError(f"run.zero_stage must be 1 or 2, got {zero_stage}; to shard parameters use run.strategy=fsdp2")
+    plugin = DeepSpeedPlugin(
+        zero_stage=zero_stage,
+        gradient_accumulation_steps=1,  # the runner scales the loss and says where a step ends
+        gradient_clipping=clip_grad_norm,
+        offload_optimizer_device="cpu" if cpu_offload else "none",
+    )
+    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
+    return {"deepspeed_plugin": plugin}
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
     return distributed.shard_like(value, parameter) if value.shape == parameter.shape else value
-
-
-def _inside(path: str, names: Iterable[str]) -> bool:
-    return any(path == name or path.startswith(f"{name}.") or not name for name in names)
-
-
-def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    from torch.utils.checkpoint import checkpoint
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-    return run

@@ -1,7 +1,7 @@
 """AdamW over parameter groups: which weights decay, and which learn at a rate of their own.
 
-Source: the grouping of LAVIS's runner (Li et al., 2022; salesforce/LAVIS) as CALCE trains with it: matrices decay, while
-vectors and whatever is called a bias or norm do not. Rates by name pattern are ours.
+Source: the grouping of LAVIS's runner (Li et al., 2022; salesforce/LAVIS) as CALCE trains with it: matrices decay,
+while vectors and whatever is called a bias or norm do not. Rates by name pattern are ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Learning-rate schedules: the rate of each iteration, from its epoch and its index in that epoch.
 
-Source: ``lavis/common/optims.py`` of LAVIS (Li et al., 2022; salesforce/LAVIS) in the version of CALCE and MR.BLIP, whose
-warm-up may outlast the first epoch, and the cosine schedule of transformers for the systems that train with its trainer.
-Unlike theirs, a schedule knows no optimizer: it returns a number, and the runner applies it to every parameter group.
+Source: ``lavis/common/optims.py`` of LAVIS (Li et al., 2022; salesforce/LAVIS) in the version of CALCE and MR.BLIP,
+whose warm-up may outlast the first epoch, and the cosine schedule of transformers for the systems that train with its
+trainer. Unlike theirs, a schedule knows no optimizer: it returns a number, and the runner applies it to every parameter
+group.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Schedule(ABC):
             )
         if warmup_steps < 0 or epochs < 1 or steps_per_epoch < 1:
             raise ValueError(
-                f"need warmup_steps >= 0, epochs >= 1 and at least one iteration an epoch, got {warmup_steps}, {epochs} "
-                f"and {steps_per_epoch}"
+                f"need warmup_steps >= 0, epochs >= 1 and at least one iteration an epoch, got {warmup_steps}, "
+                f"{epochs} and {steps_per_epoch}"
             )
         if counter not in COUNTERS:
             raise ValueError(f"run.schedule.counter must be one of {', '.join(COUNTERS)}, got {counter!r}")

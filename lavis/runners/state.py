@@ -26,7 +26,8 @@ from lavis.common.checkpoint import (
 )
 from lavis.common.io import read_json, write_json
 from lavis.common.logging import get_logger
-from lavis.runners.engine import Engine, random_state, set_random_state
+from lavis.runners.engine import Engine
+from lavis.runners.randomness import random_state, set_random_state
 from lavis.runners.schedules import Schedule
 
 MANIFEST = "manifest.json"
@@ -41,7 +42,7 @@ class Progress:
         epoch: epoch that is under way, from 0; the number of epochs once all are done.
         step: iterations of it that are done.
         global_step: iterations done in all.
-        validated: epochs after which validation is done.
+        validated: iterations that were done at the last validation.
         best: monitored value of the best checkpoint, ``None`` before the first.
         best_epoch: epoch of it, from 1.
     """

@@ -142,6 +142,24 @@ def read_videos(path: Path) -> Iterator[Record]:
         yield Record({"video": video, **record.fields}, path, record.row)
 
 
+def each_sentence(video: Record, prefix: str) -> Iterator[Record]:
+    """The sentences of a densely captioned video as rows of their own.
+
+    Args:
+        video: a row whose ``timestamps`` and ``sentences`` are lists of one length; other fields are shared.
+        prefix: ids are ``<prefix>_<k>``, k from 0.
+
+    Raises:
+        AnnotationError: if the lists are none, or differ in length.
+    """
+    times, sentences = video.get("timestamps"), video.get("sentences")
+    if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
+        raise video.error("timestamps", "must be a list with one window for each of 'sentences'", "Correct the entry")
+    for k, (window, sentence) in enumerate(zip(times, sentences, strict=True)):
+        fields = {**video.fields, "timestamps": window, "sentences": sentence}
+        yield Record(fields, video.path, f"{video.row}, sentence {k + 1}", f"{prefix}_{k}")
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
     # Not splitlines(): a JSON text may hold other characters that it takes for line ends.

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lavis.common.registry import registry
-from lavis.datasets.formats._record import Record, read_videos
+from lavis.datasets.formats._record import Record, each_sentence, read_videos
 from lavis.datasets.formats.base import (
     AnnotationFormat,
     BeyondEnd,
     OnBadWindow,
     OnUnknownField,
-    each_sentence,
 )
 from lavis.structures import VideoSample
 

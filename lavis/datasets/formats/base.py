@@ -251,24 +251,6 @@ def to_seconds(value: Any, windows_in: WindowsIn, duration: float) -> Any:
     return [[_scaled(b, scale) for b in pair] if isinstance(pair, list) else pair for pair in value]
 
 
-def each_sentence(video: Record, prefix: str) -> Iterator[Record]:
-    """The sentences of a densely captioned video as rows of their own.
-
-    Args:
-        video: a row whose ``timestamps`` and ``sentences`` are lists of one length; other fields are shared.
-        prefix: ids are ``<prefix>_<k>``, k from 0.
-
-    Raises:
-        AnnotationError: if the lists are none, or differ in length.
-    """
-    times, sentences = video.get("timestamps"), video.get("sentences")
-    if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
-        raise video.error("timestamps", "must be a list with one window for each of 'sentences'", "Correct the entry")
-    for k, (window, sentence) in enumerate(zip(times, sentences, strict=True)):
-        fields = {**video.fields, "timestamps": window, "sentences": sentence}
-        yield Record(fields, video.path, f"{video.row}, sentence {k + 1}", f"{prefix}_{k}")
-
-
 def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
     """Refuses a value that is none of ``allowed``.
 

@@ -34,6 +34,7 @@ _TOKEN = re.compile(
     r"""[ \t\n\r\f]+|(?P<mark>[\[\],])|(?P<int>[-+]?[0-9]+)(?![0-9.eE])"""
     r"""|(?P<float>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)|"(?P<double>[^"\\\n]*)"|'(?P<single>[^'\\\n]*)'"""
 )
+_QUOTED = ("double", "single")
 
 
 def read_calce(text: str, duration: float | None) -> list[Window] | None:
@@ -174,7 +175,7 @@ def is_window(window: list[Any]) -> bool:
 def _scan(text: str) -> list[Any] | None:
     """A list written as in Python, of numbers, strings and lists; ``None`` if the text is anything else."""
     stack: list[list[Any]] = [[]]
-    position, expects_value = 0, True
+    position, expects_value, was_text = 0, True, False
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None:
@@ -197,15 +198,18 @@ def _scan(text: str) -> list[Any] | None:
                 return None
             stack[-1].append(value)
             expects_value = False
+        elif mark is None and was_text and token.lastgroup in _QUOTED:
+            stack[-1][-1] += str(_value(token))  # Python joins neighbouring strings
         else:
             return None
+        was_text = token.lastgroup in _QUOTED
     return stack[0][0] if len(stack) == 1 and len(stack[0]) == 1 and not expects_value else None
 
 
 def _value(token: re.Match[str]) -> float | str | None:
     """The value of a number or string; ``None`` for what Python does not read as one: ``05``, or endless digits."""
     kind, text = str(token.lastgroup), token.group()
-    if kind in ("double", "single"):
+    if kind in _QUOTED:
         return token.group(kind)
     if len(text) > MAX_DIGITS:
         return None

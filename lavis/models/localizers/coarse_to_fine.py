@@ -43,8 +43,8 @@ class CoarseToFine(Localizer):
         if self.coarse is None:
             missing = next(sample.id for sample in batch.samples if sample.prior is None)
             raise ValueError(
-                f"sample {missing} has no prior and no earlier stage is attached: give datasets.<name>.prior, or load both "
-                "stages (lavis localize --coarse RUN)"
+                f"sample {missing} has no prior and no earlier stage is attached: give datasets.<name>.prior, or load "
+                "both stages (lavis localize --coarse RUN)"
             )
         coarse = self.coarse.generate(self._rough_views(batch))
         samples = [

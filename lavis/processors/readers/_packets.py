@@ -6,7 +6,6 @@ by trying them: see the tests of the readers.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo, check_file
@@ -54,7 +54,7 @@ def open_video(path: str, stream: int | None) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(path) as container:
             chosen = _choose_stream(container, stream, path)
-            chosen.codec_context.thread_count = 1  # loader workers run side by side; more threads only wait for each other
+            chosen.codec_context.thread_count = 1  # loader workers run side by side; more threads would only wait
             yield container, chosen
     except av.FFmpegError as error:
         raise VideoDecodeError(path, f"not a readable video ({error.strerror})", "fetch or re-encode it") from error
@@ -114,7 +114,7 @@ def _choose_stream(container: Any, stream: int | None, path: str) -> Any:
 
     if stream is not None:
         if stream >= len(container.streams) or container.streams[stream].type != "video":
-            raise VideoDecodeError(path, f"stream {stream} is no video stream", "correct the reader's stream, or leave it out")
+            raise VideoDecodeError(path, f"stream {stream} is no video stream", "correct the reader's stream")
         return container.streams[stream]
     best = container.streams.best("video")
     if best is None or best.disposition & av.stream.Disposition.attached_pic:
@@ -149,7 +149,7 @@ def _scan(container: Any, stream: Any) -> _Scan:
     start = keyframes[0] if keyframes else -math.inf
     kept = sorted((pts, length) for pts, _, length in shown if pts >= start)
     pts = [stamp for stamp, _ in kept]
-    if not stamped or not pts or any(a == b for a, b in itertools.pairwise(pts)):
+    if not stamped or not pts or any(a == b for a, b in pairwise(pts)):
         return _Scan(first, [], [], 0)
     return _Scan(first, pts, keyframes or pts[:1], kept[-1][1])
 
@@ -185,7 +185,7 @@ def _counted_times(path: str, stream: int, rate: float) -> list[float]:
     with open_video(path, stream) as (container, video):
         stamps = [frame.pts for frame in decoded_frames(container, video)]
         time_base = video.time_base
-    if all(pts is not None for pts in stamps) and all(a < b for a, b in itertools.pairwise(stamps)):
+    if all(pts is not None for pts in stamps) and all(a < b for a, b in pairwise(stamps)):
         return [float((pts - stamps[0]) * time_base) for pts in stamps]
     if not rate:
         raise VideoDecodeError(path, "it has neither frame times nor a frame rate", "re-encode it")

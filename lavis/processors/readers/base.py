@@ -109,9 +109,7 @@ class VideoReader(ABC):
         """
 
     @abstractmethod
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         """Pixels of frames ``wanted`` (rising, valid), and which frames they really are (differs only if damaged)."""
 
     def read(
@@ -143,9 +141,9 @@ class VideoReader(ABC):
             raise ValueError("give either frame indices or times")
         info = self.probe(path) if info is None else info
         wanted = [info.index_at(t) for t in times] if times is not None else list(indices or [])
-        outside = [i for i in wanted if not 0 <= i < info.num_frames]
-        if outside:
-            raise ValueError(f"{path}: frame {outside[0]} was asked for, but the video has frames 0 to {info.num_frames - 1}")
+        outside = next((i for i in wanted if not 0 <= i < info.num_frames), None)
+        if outside is not None:
+            raise ValueError(f"{path}: there is no frame {outside}, the video has frames 0 to {info.num_frames - 1}")
         if not wanted:
             height, width = size or (info.height, info.width)
             return torch.empty(0, 3, height, width, dtype=torch.uint8), []
@@ -183,7 +181,7 @@ def check_file(path: str | Path) -> None:
     """
     try:
         if os.path.isdir(path):
-            raise VideoDecodeError(path, "is a folder, not a video file", "for folders of frames use reader frame_folder")
+            raise VideoDecodeError(path, "is a folder, not a video", "for folders of frames use reader frame_folder")
         if os.stat(path).st_size == 0:
             raise VideoDecodeError(path, "the file is empty", "fetch it again")
         with open(path, "rb"):

@@ -1,7 +1,8 @@
 """decord, which CALCE, MR.BLIP, MeCo and HawkEye read videos with: their weights saw its frames.
 
 As in CALCE the decoder resizes, to exactly the size asked for, without keeping the aspect ratio. It refuses truncated
-files and AV1, and reads MPEG transport streams wrongly, so these are refused here. The package has wheels for x86-64 Linux and Windows only.
+files and AV1, and reads MPEG transport streams wrongly, so these are refused here. The package has wheels for x86-64
+Linux and Windows only.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ class DecordReader(VideoReader):
         times = (spans[:, 0] - spans[0, 0]).tolist()
         return VideoInfo(num_frames, fps, float(spans[-1, 1] - spans[0, 0]), width, height, times)
 
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         with _errors(path):
             pixels = _array(_open(path, size).get_batch(wanted))
         return pixels, wanted
@@ -51,7 +50,7 @@ def _open(path: str, size: Size | None) -> Any:
     try:
         from decord import VideoReader as DecordVideo
     except ImportError as error:
-        raise ImportError("reader decord needs the package decord (pip install decord); reader pyav needs no more") from error
+        raise ImportError("reader decord needs the package decord (pip install decord); pyav needs nothing") from error
     height, width = size or (-1, -1)
     return DecordVideo(path, width=width, height=height, num_threads=1)
 
@@ -71,7 +70,7 @@ def _array(batch: Any) -> Pixels:
 
 @contextmanager
 def _errors(path: str) -> Iterator[None]:
-    """decord's errors as ``VideoDecodeError``; its messages carry C++ traces, the first line says what there is to say."""
+    """decord's errors as ``VideoDecodeError``; of its messages, which carry C++ traces, the first line says it all."""
     import decord
 
     try:

@@ -47,14 +47,12 @@ class FrameFolderReader(VideoReader):
         regular = VideoInfo.regular(len(names), self.fps, first.shape[1], first.shape[0])
         return VideoInfo(**{**vars(regular), "index": names})
 
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         names: list[str] = info.index
         images = [_load(path, names[i], size) for i in wanted]
         odd = next((i for i, image in zip(wanted, images, strict=True) if image.shape != images[0].shape), None)
         if odd is not None:
-            raise VideoDecodeError(path, f"{names[odd]} differs in size from the images before it", "give a size to read at")
+            raise VideoDecodeError(path, f"{names[odd]} differs in size from the others", "give a size to read at")
         return np.stack(images), wanted
 
     def fingerprint(self, path: str | Path) -> str:
@@ -73,7 +71,8 @@ def _image_names(path: str | Path) -> list[str]:
         raise missing_file(path, error) from error
     names = [name for name in entries if os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS and name[0] != "."]
     if not names:
-        raise VideoDecodeError(path, "there are no images in the folder", f"known: {', '.join(sorted(IMAGE_EXTENSIONS))}")
+        known = ", ".join(sorted(IMAGE_EXTENSIONS))
+        raise VideoDecodeError(path, "there are no images in the folder", f"images end in {known}")
     return sorted(names, key=lambda name: ([int(digits) for digits in re.findall(r"\d+", name)], name))
 
 

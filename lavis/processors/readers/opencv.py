@@ -26,9 +26,7 @@ class OpenCVReader(VideoReader):
     def probe(self, path: str | Path) -> VideoInfo:
         return probe_packets(str(path), None, "raise")
 
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         try:
             import cv2
         except ImportError as error:

@@ -38,9 +38,7 @@ class PyAVReader(VideoReader):
     def probe(self, path: str | Path) -> VideoInfo:
         return probe_packets(str(path), self.stream, self.on_truncated)
 
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         from av.video.reformatter import VideoReformatter
 
         index: PacketIndex = info.index

@@ -30,14 +30,14 @@ class TorchCodecReader(VideoReader):
     def probe(self, path: str | Path) -> VideoInfo:
         return probe_packets(str(path), self.stream, "raise")
 
-    def _decode(
-        self, path: str, wanted: list[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Pixels, Sequence[int]]:
+    def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         try:
             from torchcodec.decoders import VideoDecoder
             from torchcodec.transforms import Resize
         except ImportError as error:
-            raise ImportError(f"reader torchcodec needs torchcodec 0.12 or newer and FFmpeg's libraries: {error}") from error
+            raise ImportError(
+                f"reader torchcodec needs torchcodec and FFmpeg's libraries: {error}"
+            ) from error
         resize = [] if size is None else [Resize(size=list(size))]
         try:
             decoder = VideoDecoder(

@@ -39,13 +39,13 @@ def test_origins(root: Path) -> None:
     base = put(root, "base", "a:\n  x: 1\n  y: 2\nempty: {}\n")
     main = put(root, "main", "_base_: base\na:\n  y: 3\n  z: [1, 2]\n")
     config = load_config(main, ["a.w=0"])
-    assert config.origin("a.x") == f"{base}:2"
-    assert config.origin("a.y") == f"{main}:3"
-    assert config.origin(("a", "z", 1)) == f"{main}:4"
+    assert config.origin("a.x") == "configs/base.yaml:2"
+    assert config.origin("a.y") == "configs/main.yaml:3"
+    assert config.origin(("a", "z", 1)) == "configs/main.yaml:4"
     assert config.origin("a.w") == "--options"
-    assert config.origin("empty") == f"{base}:4"
-    assert config.origin("a") == f"{base}:2"
-    assert config.origin("nothing.at.all") == str(main)
+    assert config.origin("empty") == "configs/base.yaml:4"
+    assert config.origin("a") == "configs/base.yaml:2"
+    assert config.origin("nothing.at.all") == "configs/main.yaml"
     assert set(config.origins) == {("a", "x"), ("a", "y"), ("a", "z"), ("a", "w"), ("empty",)}
 
 
@@ -73,10 +73,9 @@ def test_interpolation(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_broken_interpolation_names_key_and_line(root: Path) -> None:
-    file = put(root, "main", "a:\n  b: ${c.d}\n")
-    with pytest.raises(ConfigError, match=r"main\.yaml:2: a\.b: .*'c\.d'") as caught:
+    put(root, "main", "a:\n  b: ${c.d}\n")
+    with pytest.raises(ConfigError, match=r"^configs/main\.yaml:2: a\.b: .*'c\.d'"):
         load_config("main")
-    assert str(file) in str(caught.value)
     with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE"):
         load_config("main", ["c.d=${oc.env:NOT_SET_ANYWHERE}"])
 
@@ -189,7 +188,7 @@ def test_yaml_with_origins_is_yaml(root: Path) -> None:
     file = put(root, "main", 'a:\n  b: [1, 2]\n  c: "x: y"\nd: null\n')
     config = load_config("main", ["a.e=1"])
     text = config.to_yaml(origins=True)
-    assert f"  b: [1, 2]  # {file}:2" in text
+    assert f"  b: [1, 2]  # configs/main.yaml:2" in text
     assert "  e: 1  # --options" in text
     assert parse_yaml(text, "shown").value == config.tree
 
@@ -201,4 +200,4 @@ def test_from_mapping_copies_and_resolves() -> None:
     assert source == {"a": {"b": [1]}, "c": "${a.b}"}
     assert config["c"] == [1]
     assert config.name == "unnamed"
-    assert config.origin("a.b") == "configuration"
+    assert config.origin("a.b") == ""

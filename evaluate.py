@@ -1,0 +1,17 @@
+"""Evaluates a trained model: ``python evaluate.py --cfg-path experiments/calce/qvh_stage1 --options "run.test_splits=[val]"``.
+
+The familiar door to ``lavis evaluate``; ``torchrun`` starts it in several processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# A checkout that is not installed works as well.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from lavis.cli import run_script
+
+if __name__ == "__main__":
+    run_script("evaluate")

@@ -1,0 +1,308 @@
+"""The command ``lavis``: train, evaluate, infer, merge, pipeline, localize, convert, list, show, report, quickstart.
+
+Everything heavy is imported by the command that needs it, so that help and lists come at once. Errors a user can mend
+are one message and exit code 2; ``--traceback`` or ``LAVIS_TRACEBACK=1`` shows where they arose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from lavis.structures import Prediction
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+_CONFIG_HELP = "configuration: a path, or a name below configs/, with or without .yaml"
+_OPTIONS_HELP = "changes to the configuration, such as run.batch_size=2; the value is YAML"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: arguments without the program's name; ``None`` takes those of the process.
+
+    Returns:
+        Exit code: 0, 2 for an error the user can mend, 130 after an interruption.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parsed = _parse(arguments)
+    try:
+        result = parsed.function(parsed)
+        sys.stdout.flush()
+        return int(result or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough (`lavis list | head`); nothing may be written while Python shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        if parsed.traceback or os.environ.get("LAVIS_TRACEBACK", "") not in ("", "0"):
+            raise
+        print(f"lavis {parsed.command}: {error}\n(--traceback shows where this arose)", file=sys.stderr)
+        return USER_ERROR
+
+
+def run_script(command: str) -> NoReturn:
+    """``train.py`` and ``evaluate.py``: the command, with the familiar flags, and the process's exit code."""
+    sys.exit(main([command, *sys.argv[1:]]))
+
+
+def _train(args: argparse.Namespace) -> int:
+    config = _load(args)
+    from lavis.runners.run import train
+
+    print(train(config))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    config = _load(args)
+    from lavis.runners.run import evaluate
+
+    print(evaluate(config))
+    return 0
+
+
+def _infer(args: argparse.Namespace) -> int:
+    splits = ", ".join(args.splits)
+    args.options = [*args.options, f"run.test_splits=[{splits}]"]
+    return _evaluate(args)
+
+
+def _pipeline(args: argparse.Namespace) -> int:
+    from lavis.runners.pipeline import run_pipeline
+
+    run_pipeline(args.config, args.options)
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from lavis.preparation.merge import SOURCES, jobs, merge
+
+    names = args.dataset or list(SOURCES)
+    # All files are found before the first is written.
+    for job in list(
+        jobs(names, results=args.results, annotations=args.annotations, out=args.out, eval_only=args.eval)
+    ):
+        print(merge(job))
+    return 0
+
+
+def _localize(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from lavis.api import find_default_model, load_model
+
+    if not Path(args.video).exists():
+        raise FileNotFoundError(f"there is no video {args.video}")
+    coarse = args.coarse
+    name = args.model if args.model is not None else args.checkpoint
+    checkpoint = args.checkpoint if args.model is not None else None
+    if name is None:
+        name, found = find_default_model()
+        coarse = coarse or found
+    model = load_model(
+        name, is_eval=True, device=args.device, checkpoint=checkpoint, options=args.options, coarse=coarse
+    )
+    lines, speech = None, None
+    if args.subtitles is not None:
+        from lavis.processors.subtitles import read_srt
+
+        lines, speech = read_srt(args.subtitles)
+    _print_prediction(model.localize(args.video, args.query, subtitles=lines, speech=speech), args.json)
+    return 0
+
+
+def _print_prediction(prediction: Prediction, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(prediction.to_json(), ensure_ascii=False))
+        return
+    for moment in prediction.moments:
+        score = "" if moment.score is None else f"   score {moment.score:.3f}"
+        print(f"{moment.start:8.2f} s  to {moment.end:8.2f} s{score}")
+    if prediction.malformed:
+        print(f"(the model's answer could not be read as moments: {prediction.text!r})", file=sys.stderr)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    model = _load(args)["model"] if args.config is not None else None
+    from lavis.convert.convert import convert
+
+    print(convert(args.source, args.out, args.family, model))
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from lavis.common.catalogue import describe_entries
+    from lavis.common.config import list_configs
+    from lavis.common.registry import registry
+
+    folders = {"zoo": ("models", "tiny"), "data": ("datasets",), "runs": ("experiments", "pipelines", "quickstart")}
+    kinds = registry.kinds()
+    known = [*folders, *kinds]
+    if args.kind is not None and args.kind not in known:
+        raise ValueError(f"there is no kind {args.kind!r}; known: {', '.join(known)}")
+    for kind in known if args.kind is None else [args.kind]:
+        if kind in kinds:
+            rows = describe_entries(kinds[kind])
+        else:
+            rows = {f"{folder}/{name}": "" for folder in folders[kind] for name in list_configs(folder)}
+        if args.kind is None:
+            print(f"{kind}:" if rows else f"{kind}: none")
+        width = max(map(len, rows), default=0)
+        for name, summary in rows.items():
+            print(f"  {name:{width}}  {summary}".rstrip() if args.kind is None else f"{name:{width}}  {summary}".rstrip())
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    config = _load(args)
+    print(config.to_yaml(origins=args.origin), end="")
+    if args.check:
+        from lavis.common.check import require_valid
+
+        require_valid(config, ())
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from lavis.report.run_report import write_report
+
+    print(write_report(args.runs, args.out))
+    return 0
+
+
+def _quickstart(args: argparse.Namespace) -> int:
+    from lavis.runners.pipeline import run_pipeline
+
+    run_pipeline(f"quickstart/{args.system}", args.options)
+    return 0
+
+
+def _load(args: argparse.Namespace) -> Any:
+    from lavis.common.config import load_config
+
+    return load_config(args.config, args.options)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    loose = [item for item in rest if not item.startswith("-")]
+    unknown = [item for item in rest if item.startswith("-")]
+    # LAVIS takes changes as trailing pairs `a.b c`, too, and launchers pass --local_rank.
+    if unknown or (loose and not hasattr(parsed, "options")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or loose)}")
+    if hasattr(parsed, "cfg_path") and parsed.cfg_path is not None:
+        loose = [parsed.config, *loose] if parsed.config is not None else loose
+        parsed.config = parsed.cfg_path
+    if hasattr(parsed, "options"):
+        parsed.options = [*parsed.options, *loose]
+    if hasattr(parsed, "config") and parsed.config is None and parsed.command != "convert":
+        parser.error(f"{parsed.command} needs a configuration, such as: {_EXAMPLES[parsed.command]}")
+    return parsed
+
+
+_EXAMPLES = {
+    "train": "lavis train experiments/calce/qvh_stage1 --options run.batch_size=2 run.num_workers=4",
+    "evaluate": "lavis evaluate experiments/calce/qvh_stage1 --options 'run.test_splits=[val]'",
+    "infer": "lavis infer experiments/calce/qvh_stage1 --splits train val test",
+    "merge": "lavis merge --dataset qvh --results results/calce --annotations data --eval",
+    "pipeline": "lavis pipeline pipelines/calce_qvh",
+    "localize": 'lavis localize kitchen.mp4 "a woman opens the oven" --model calce/qvh_stage1',
+    "convert": "lavis convert checkpoint_best.pth results/calce/qvh_stage1/checkpoints/best.safetensors",
+    "list": "lavis list codecs",
+    "show": "lavis show experiments/calce/qvh_stage2 --origin",
+    "report": "lavis report results/calce/qvh_stage1 results/calce/qvh_stage2 --out report",
+    "quickstart": "lavis quickstart --system calce",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lavis", description="Find moments in video with multimodal language models.", epilog="Example: lavis list"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, config: bool = False) -> Any:
+        command = commands.add_parser(name, help=text, description=text, epilog=f"Example: {_EXAMPLES[name]}")
+        command.set_defaults(function=function)
+        command.add_argument("--traceback", action="store_true", help="show where an error arose")
+        if config:
+            _add_config(command)
+        return command
+
+    add("train", _train, "Train a model, then test it; prints the folder of the run.", config=True)
+    add("evaluate", _evaluate, "Evaluate a trained model on run.test_splits.", config=True)
+    infer = add("infer", _infer, "Predict for whole splits, also the training split, as a later stage needs.", config=True)
+    infer.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="default: %(default)s")
+    _add_merge(add("merge", _merge, "Write stage-1 predictions into annotation files."))
+    add("pipeline", _pipeline, "Run the stages of a pipeline in order.", config=True)
+    _add_localize(add("localize", _localize, "Find a query in one video."))
+    convert = add("convert", _convert, "Turn a published checkpoint into one of ours.")
+    convert.add_argument("source", help="published .pth, .bin or .safetensors")
+    convert.add_argument("out", help=".safetensors file, or a folder for model.safetensors")
+    convert.add_argument("--family", help="key map; by default recognised by the names in the file")
+    convert.add_argument("--cfg-path", dest="config", help="configuration whose model the result must fit")
+    _add_options(convert)
+    listing = add("list", _list, "List models, configurations and registered parts.")
+    listing.add_argument("kind", nargs="?", help="zoo, data, runs, or a kind of part such as codecs; default: all")
+    show = add("show", _show, "Print a configuration with bases, options and interpolations applied.", config=True)
+    show.add_argument("--origin", action="store_true", help="say behind each value where it was set")
+    show.add_argument("--check", action="store_true", help="check it, and list all problems")
+    report = add("report", _report, "Write a page about one or several runs.")
+    report.add_argument("runs", nargs="+", help="folders of runs")
+    report.add_argument("--out", default="report", help="folder to write to (default: %(default)s)")
+    quickstart = add("quickstart", _quickstart, "Train and evaluate a small model on generated videos.")
+    quickstart.add_argument("--system", default="calce", help="default: %(default)s")
+    _add_options(quickstart)
+    return parser
+
+
+def _add_config(command: Any) -> None:
+    command.add_argument("config", nargs="?", help=_CONFIG_HELP)
+    command.add_argument("--cfg-path", metavar="CONFIG", help="the same, as LAVIS spells it")
+    _add_options(command)
+    command.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)
+
+
+def _add_options(command: Any) -> None:
+    command.add_argument(
+        "--options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_OPTIONS_HELP
+    )
+
+
+def _add_merge(command: Any) -> None:
+    command.add_argument("--dataset", action="append", help="qvh or charades; may be repeated; default: both")
+    command.add_argument("--results", default="results/calce", help="folder of the runs (default: %(default)s)")
+    folder = os.environ.get("LAVIS_DATA", "data")
+    command.add_argument("--annotations", default=folder, help="their folder (default: $LAVIS_DATA, now %(default)s)")
+    command.add_argument("--out", help="folder for the merged files; default: beside the annotations")
+    command.add_argument("--eval", action="store_true", help="leave the training split out")
+
+
+def _add_localize(command: Any) -> None:
+    command.add_argument("video", help="video file")
+    command.add_argument("query", help="what to find, in words")
+    command.add_argument("--model", help="model of the zoo, folder of a run, or configuration; default: the quickstart's")
+    command.add_argument("--checkpoint", help="trained weights; alone, a checkpoint of ours that says its model")
+    command.add_argument("--coarse", help="model to ask first, where --model is a second stage")
+    command.add_argument("--subtitles", help="SRT file of what is said")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one line of JSON")
+    _add_options(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

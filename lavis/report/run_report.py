@@ -1,0 +1,273 @@
+"""The report of a coarse-to-fine run: collects table, curves and timelines from run folders and writes the page.
+
+The figures are computed here from the predictions, by the same metric for baselines, stages, comparisons and each kind
+of query, so that all rows of the table are over the same samples.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lavis.common.io import PathLike
+from lavis.common.logging import get_logger
+from lavis.common.registry import registry
+from lavis.metrics.base import grouped
+from lavis.processors.readers.base import VideoDecodeError
+from lavis.report.baselines import mean_training_window, random_window, whole_video
+from lavis.report.curves import Curve, Series, smooth
+from lavis.report.film_strip import FilmStrip, film_strip
+from lavis.report.page import write_report
+from lavis.report.results_table import ALL_QUERIES, COLUMNS, Role, TableRow
+from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of, validation_split
+from lavis.report.timelines import CaseTimeline, Track, best_iou
+from lavis.structures import Prediction, VideoSample
+
+RANDOM_DRAWS = 20
+KINDS = {"seen": "Seen: shown in the picture", "said": "Said: only in the captions"}
+logger = get_logger(__name__)
+
+
+def write_run_report(
+    path: PathLike,
+    title: str,
+    stages: Sequence[StageRun],
+    samples: Sequence[VideoSample],
+    *,
+    train_samples: Sequence[VideoSample] = (),
+    facts: Mapping[str, Any] | None = None,
+    max_cases: int = 120,
+    with_frames: bool = True,
+    headline: str = "",
+) -> Path:
+    """Write the report of finished stages.
+
+    Args:
+        path: HTML file.
+        title: of the page.
+        stages: coarse to fine, and comparisons.
+        samples: evaluated samples with their truth, in the order of the annotation.
+        train_samples: whose mean window is a baseline; without them, that row is left out.
+        facts: more conditions for the page, such as the seconds of each stage.
+        max_cases: how many queries get a timeline; the worst, best and most changed are taken.
+        with_frames: whether to decode frames of the videos.
+        headline: sentence under the title; made from the figures if empty.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ValueError: if there is no stage, no sample with truth, or a stage has no predictions.
+    """
+    shown = [stage for stage in stages if stage.role == "stage"]
+    if not shown:
+        raise ValueError("a run report needs at least one stage")
+    known = [sample for sample in samples if sample.moments]
+    if not known:
+        raise ValueError("a run report needs samples with true moments")
+    answers = {
+        stage.name: [predictions_of(folder, stage.predictions, known) for folder in stage.folders] for stage in stages
+    }
+    first = {stage.name: answers[stage.name][0] for stage in shown}
+    baselines = baseline_answers(known, train_samples)
+    chosen = chosen_cases(known, list(first.values()), max_cases)
+    note = (
+        f"All {len(known):,} queries."
+        if len(chosen) == len(known)
+        else (f"{len(chosen):,} of {len(known):,} queries: the worst, the best and the most changed.")
+    )
+    if any(len(stage.folders) > 1 for stage in shown):
+        note += " Answers are those of the first seed."
+    config = {f"{stage.name}: config.yaml": text_of(stage.folders[0], "config.yaml") for stage in shown}
+    return write_report(
+        path,
+        title,
+        table_rows(known, baselines, stages, answers),
+        [*learning_curves(shown), recall_curve(known, baselines, first)],
+        timelines(known, chosen, first, with_frames),
+        {**conditions(shown, known), **(facts or {})},
+        headline=headline,
+        cases_note=note,
+        config={name: content for name, content in config.items() if content},
+    )
+
+
+def baseline_answers(
+    samples: Sequence[VideoSample], train_samples: Sequence[VideoSample]
+) -> dict[str, list[list[Prediction]]]:
+    """Name of a baseline to its answers; the random one comes several times, to be averaged."""
+    answers = {"Whole video": [whole_video(samples)]}
+    if train_samples:
+        answers["Mean training window"] = [mean_training_window(train_samples, samples)]
+    answers["Random window"] = [random_window(samples, seed) for seed in range(RANDOM_DRAWS)]
+    return answers
+
+
+def table_rows(
+    samples: Sequence[VideoSample],
+    baselines: Mapping[str, Sequence[Sequence[Prediction]]],
+    stages: Sequence[StageRun],
+    answers: Mapping[str, Sequence[Sequence[Prediction]]],
+) -> list[TableRow]:
+    """Rows for all queries, then for each kind of query, if there are several kinds."""
+    entries: list[tuple[str, Role, str, Sequence[Sequence[Prediction]]]] = [
+        *((name, "baseline", "", runs) for name, runs in baselines.items()),
+        *((stage.name, stage.role, stage.note, answers[stage.name]) for stage in stages),
+    ]
+    kinds = sorted({sample.kind for sample in samples if sample.kind}, key=lambda kind: [*KINDS, kind].index(kind))
+    groups = [ALL_QUERIES, *kinds] if len(kinds) > 1 else [ALL_QUERIES]
+    figures = {name: [_figures(samples, run) for run in runs] for name, _, _, runs in entries}
+    rows = []
+    for group in groups:
+        size = len(samples) if group == ALL_QUERIES else sum(sample.kind == group for sample in samples)
+        for name, role, note, runs in entries:
+            values = [run[group] for run in figures[name]]
+            spread = _over(values, statistics.stdev) if role != "baseline" and len(runs) > 1 else {}
+            rows.append(
+                TableRow(name, _over(values, statistics.fmean), KINDS.get(group, group), role, spread, size, note)
+            )
+    return rows
+
+
+def _figures(samples: Sequence[VideoSample], predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """Group to percentages: all queries, and each kind of them."""
+    metric = registry.metrics.get("temporal")()
+    groups = grouped(metric, samples, predictions)
+    return {
+        name: {column: (100.0 if column == "mIoU" else 1.0) * values[column] for column in COLUMNS}
+        for name, values in {**groups, **grouped(metric, samples, predictions, lambda _: ALL_QUERIES)}.items()
+    }
+
+
+def _over(values: Sequence[Mapping[str, float]], function: Any) -> dict[str, float]:
+    return {column: function([value[column] for value in values]) for column in COLUMNS}
+
+
+def learning_curves(stages: Sequence[StageRun]) -> list[Curve]:
+    """Loss, learning rate and validation recall of the first seed of each stage."""
+    loss: list[Series] = []
+    rate: list[Series] = []
+    recall: list[Series] = []
+    for number, stage in enumerate(stages, 1):
+        colour, records = f"stage-{min(number, 4)}", records_of(stage.folders[0])
+        split = validation_split(records)
+        points = logged(records, "step", "loss")
+        if points:
+            loss += [Series("each", points, colour, faint=True), Series(stage.name, smooth(points), colour)]
+        rate.append(Series(stage.name, logged(records, "step", "lr"), colour))
+        for key, dashed in (("R1@0.5", False), ("R1@0.7", True)):
+            values = logged(records, "epoch", key, split) if split else []
+            recall.append(Series(f"{stage.name}, {key}", values, colour, dashed=dashed, dots=True))
+    curves = [
+        Curve("Training loss", "iteration", loss, note="Each logged iteration, and their moving average."),
+        Curve("Learning rate", "iteration", rate),
+        Curve("Validation recall, %", "epoch", recall, y_range=(0.0, 100.0)),
+    ]
+    return [curve for curve in curves if any(series.points for series in curve.series)]
+
+
+def recall_curve(
+    samples: Sequence[VideoSample],
+    baselines: Mapping[str, Sequence[Sequence[Prediction]]],
+    stages: Mapping[str, Sequence[Prediction]],
+) -> Curve:
+    """Recall of the first answer as a function of the IoU asked for: how exact the answers are."""
+    levels = [n / 50 for n in range(51)]
+
+    def recall(predictions: Sequence[Prediction]) -> list[tuple[float, float]]:
+        ious = [best_iou(p.moments, s.moments) or 0.0 for s, p in zip(samples, predictions, strict=True)]
+        return [(level, 100 * sum(iou >= level and iou > 0 for iou in ious) / len(ious)) for level in levels]
+
+    name = "Mean training window" if "Mean training window" in baselines else "Whole video"
+    lines = [Series(name, recall(baselines[name][0]), "baseline")]
+    lines += [
+        Series(stage, recall(answers), f"stage-{min(number, 4)}")
+        for number, (stage, answers) in enumerate(stages.items(), 1)
+    ]
+    return Curve("Recall by the overlap asked for, %", "IoU", lines, y_range=(0.0, 100.0))
+
+
+def chosen_cases(samples: Sequence[VideoSample], stages: Sequence[Sequence[Prediction]], limit: int) -> list[int]:
+    """Which samples get a timeline, in their order: all, or in equal parts the worst, the best and the most changed."""
+    if len(samples) <= limit:
+        return list(range(len(samples)))
+    last = [best_iou(p.moments, s.moments) or 0.0 for s, p in zip(samples, stages[-1], strict=True)]
+    first = [best_iou(p.moments, s.moments) or 0.0 for s, p in zip(samples, stages[0], strict=True)]
+    change = [abs(a - b) for a, b in zip(last, first, strict=True)]
+    indices = range(len(samples))
+    rankings = [
+        iter(sorted(indices, key=lambda i: last[i])),
+        iter(sorted(indices, key=lambda i: -last[i])),
+        iter(sorted(indices, key=lambda i: -change[i])),
+    ]
+    chosen: set[int] = set()
+    while len(chosen) < limit:
+        for ranking in rankings:
+            chosen.add(next(i for i in ranking if i not in chosen))
+            if len(chosen) == limit:
+                break
+    return sorted(chosen)
+
+
+def timelines(
+    samples: Sequence[VideoSample],
+    chosen: Sequence[int],
+    stages: Mapping[str, Sequence[Prediction]],
+    with_frames: bool,
+) -> list[CaseTimeline]:
+    """One timeline for each chosen sample; a video that cannot be read says so in its place."""
+    strips: dict[str, FilmStrip | str] = {}
+    cases = []
+    for index in chosen:
+        sample = samples[index]
+        if with_frames and sample.video not in strips:
+            strips[sample.video] = _strip(sample.video)
+        strip = strips.get(sample.video, "")
+        tracks = []
+        for name, answers in stages.items():
+            answer = answers[index]
+            iou = best_iou(answer.moments, sample.moments)
+            tracks.append(Track(name, answer.moments, iou, answer.text, answer.malformed))
+        cases.append(
+            CaseTimeline(
+                id=sample.id,
+                query=sample.query,
+                video=Path(sample.video).stem,
+                duration=sample.duration,
+                truth=sample.moments or [],
+                tracks=tracks,
+                captions=sample.subtitles,
+                kind=sample.kind,
+                strip=strip if isinstance(strip, FilmStrip) else None,
+                strip_problem=strip if isinstance(strip, str) else "",
+            )
+        )
+    return cases
+
+
+def _strip(path: str) -> FilmStrip | str:
+    try:
+        return film_strip(path)
+    except VideoDecodeError as error:
+        logger.warning("the report shows no frames of %s: %s", path, error)
+        return f"{Path(path).name} cannot be read: {error}"
+
+
+def conditions(stages: Sequence[StageRun], samples: Sequence[VideoSample]) -> dict[str, Any]:
+    """What the run folders say about device, software, seeds and skipped samples."""
+    videos = len({sample.video for sample in samples})
+    facts: dict[str, Any] = {"Data": f"{len(samples):,} queries on {videos:,} videos"}
+    environment = json_of(stages[0].folders[0], "environment.json")
+    for name, value in environment.items():
+        if isinstance(value, (str, int, float, Mapping)) and value not in ("", None):
+            facts[name.replace("_", " ").capitalize()] = value
+    skipped = {}
+    for stage in stages:
+        metrics = json_of(stage.folders[0], "metrics.json").get(stage.predictions, {})
+        if metrics.get("skipped"):
+            skipped[stage.name] = metrics["skipped"]
+    if skipped:
+        facts["Skipped queries"] = skipped
+    return facts

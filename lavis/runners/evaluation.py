@@ -1,0 +1,186 @@
+"""Evaluation of one split: predictions are appended as they come, unique by sample id, then scored.
+
+An interrupted evaluation goes on where it stopped, if weights, configuration and data are the same; their fingerprint
+lies beside the predictions. Every process answers its share once, where the originals answer padded copies as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from lavis.common import distributed
+from lavis.common.io import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from lavis.common.logging import Progress, get_logger
+from lavis.runners.data import eval_loader
+from lavis.runners.failures import StopRequest, memory_advice
+from lavis.structures import Prediction, VideoSample
+
+if TYPE_CHECKING:
+    from lavis.runners.engine import Engine
+    from lavis.tasks.base import Task
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSettings:
+    """How evaluation reads its data: samples a batch, loader processes, seed and their start method."""
+
+    batch_size: int = 1
+    num_workers: int = 0
+    seed: int = 42
+    start_method: str | None = None
+    max_batches: int | None = None
+
+
+class SplitEvaluator:
+    """Predicts and scores one split of one data set.
+
+    Args:
+        name: ``<dataset>_<split>``.
+        dataset: has ``samples``; gives ``(sample, views)``.
+        folder: where ``<name>.jsonl`` is written, and ``<name>.json`` with the rows the task's users know.
+        settings: loader settings.
+        stop: asked between batches.
+    """
+
+    def __init__(
+        self, name: str, dataset: Dataset[Any], folder: Path, settings: LoaderSettings, stop: StopRequest | None = None
+    ) -> None:
+        self.name = name
+        self.dataset = dataset
+        self.folder = folder
+        self.settings = settings
+        self.stop = stop
+        self.path = folder / f"{name}.jsonl"
+        samples: Sequence[VideoSample] = dataset.samples  # type: ignore[attr-defined]
+        self.samples = {sample.id: sample for sample in reversed(samples)}
+        first = {sample.id: index for index, sample in reversed(list(enumerate(samples)))}
+        self.indices = dict(sorted(first.items(), key=lambda row: row[1]))
+        if len(self.indices) < len(samples):
+            logger.warning("%s: %d samples repeat an id and are answered once", name, len(samples) - len(self.indices))
+
+    def run(self, engine: Engine, task: Task, fingerprint: str) -> dict[str, float]:
+        """Answers what has no answer yet, writes the predictions in the order of the data, and scores them.
+
+        Args:
+            engine: holds the prepared model.
+            task: predicts and scores.
+            fingerprint: of weights, configuration and precision; that of the data is added.
+
+        Returns:
+            the metrics, and ``skipped``, the samples without a prediction.
+        """
+        fingerprint = digest([fingerprint, [repr(sample) for sample in self.samples.values()]])
+        known = distributed.broadcast_object(self._earlier(fingerprint) if distributed.is_main() else None)
+        todo = [index for identity, index in self.indices.items() if identity not in known]
+        if self.settings.max_batches is not None:
+            todo = todo[: self.settings.max_batches * self.settings.batch_size * distributed.world_size()]
+        if known:
+            logger.info("%s: %d of %d predictions are there already", self.name, len(known), len(self.indices))
+        for rows in distributed.gather_objects(self._predict(engine, task, todo)):
+            known.update({prediction.id: prediction for prediction in rows})
+        ordered = [known[identity] for identity in self.indices if identity in known]
+        metrics: dict[str, float] = {}
+        if distributed.is_main():
+            samples = [self.samples[prediction.id] for prediction in ordered]
+            self._finish(ordered, task.result_rows(samples, ordered))
+            metrics = dict(task.evaluate(samples, ordered))
+            metrics["skipped"] = len(self.indices) - len(ordered)
+        result: dict[str, float] = distributed.broadcast_object(metrics)
+        return result
+
+    def _predict(self, engine: Engine, task: Task, todo: Sequence[int]) -> list[Prediction]:
+        settings = self.settings
+        loader = eval_loader(
+            self.dataset,
+            todo,
+            batch_size=settings.batch_size,
+            num_workers=settings.num_workers,
+            seed=settings.seed,
+            start_method=settings.start_method,
+        )
+        answers: list[Prediction] = []
+        part = self._part()
+        with engine.evaluating() as model:
+            asked: Any = model  # a VideoLLM, which the engine need not know
+            for batch in Progress(loader, self.name, every=30.0):
+                if self.stop is not None:
+                    self.stop.check()
+                if batch is None:
+                    continue
+                with memory_advice(batch, training=False):
+                    new = task.predict(asked, batch.to(engine.device))
+                append_jsonl(part, [prediction.to_json() for prediction in new])
+                answers += new
+        return answers
+
+    def _part(self) -> Path:
+        """Where this process appends; a file of its own if there are several."""
+        if distributed.world_size() == 1:
+            return self.path
+        return self.folder / f".{self.name}.process{distributed.rank()}.jsonl"
+
+    def _earlier(self, fingerprint: str) -> dict[str, Prediction]:
+        """Predictions of an interrupted evaluation of the same thing; those of another are removed."""
+        mark = self.folder / f".{self.name}.fingerprint.json"
+        files = [p for p in (self.path, *sorted(self.folder.glob(f".{self.name}.process*.jsonl"))) if p.is_file()]
+        same = mark.is_file() and read_json(mark).get("fingerprint") == fingerprint
+        if not same:
+            if files:
+                logger.info("%s: predictions of other weights, settings or data are replaced", self.name)
+            for file in files:
+                file.unlink()
+            write_json(mark, {"fingerprint": fingerprint})
+            return {}
+        rows = [Prediction.from_json(row) for file in files for row in read_jsonl(file, drop_torn=True)]
+        return {row.id: row for row in rows if row.id in self.indices}
+
+    def _finish(self, ordered: Sequence[Prediction], rows: Sequence[Mapping[str, Any]]) -> None:
+        write_json(self.path.with_suffix(".json"), list(rows), indent=None)
+        write_jsonl(self.path, [prediction.to_json() for prediction in ordered])
+        for file in self.folder.glob(f".{self.name}.process*.jsonl"):
+            file.unlink()
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of JSON-ready content, keys in any order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A fingerprint of all weights: sum and norm of each tensor, which is fast on any device.
+
+    Every process must ask; sharded weights are summed where they are.
+    """
+    rows = []
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            part = distributed.local_part(tensor)
+            values = part if part.is_floating_point() else part.float()
+            norm = torch.linalg.vector_norm(values, dtype=torch.promote_types(values.dtype, torch.float32))
+            rows.append(
+                (name, tuple(tensor.shape), str(tensor.dtype), float(values.sum(dtype=norm.dtype)), float(norm))
+            )
+    return digest(distributed.gather_objects(rows)[: None if _sharded(model) else 1])
+
+
+def _sharded(model: nn.Module) -> bool:
+    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
+
+
+def write_metrics(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Adds figures of splits to a ``metrics.json``, keeping those of other splits."""
+    if not distributed.is_main():
+        return
+    known = read_json(path) if path.is_file() else {}
+    write_json(path, {**known, **{name: dict(values) for name, values in figures.items()}})

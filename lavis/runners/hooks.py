@@ -1,0 +1,302 @@
+"""What happens around the loop: log lines, curves, checkpoints, validation, timing.
+
+A hook is called at fixed events with the runner. ``timer``, ``log``, ``checkpoint`` and ``evaluate`` are always there;
+``run.hooks`` adds others, or one of these with other settings.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lavis.common import distributed
+from lavis.common.construct import build_part
+from lavis.common.io import append_jsonl, read_jsonl, write_jsonl
+from lavis.common.logging import get_logger
+from lavis.common.registry import registry
+from lavis.runners.evaluation import write_metrics
+
+if TYPE_CHECKING:
+    from lavis.runners.runner import Runner, StepRecord
+
+STANDARD = ("timer", "log", "checkpoint", "evaluate")
+logger = get_logger(__name__)
+
+
+class Hook:
+    """Does nothing at any event; a hook overrides those it cares for.
+
+    Every process calls its hooks, so that they may talk to each other; only the main one should write files.
+    """
+
+    def start(self, runner: Runner) -> None:
+        """Before the first iteration, after resuming."""
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        """After an iteration; ``record.facts`` may be added to."""
+
+    def trained(self, runner: Runner) -> None:
+        """After the iterations of an epoch."""
+
+    def validate(self, runner: Runner) -> None:
+        """Where a validation is due."""
+
+    def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
+        """After the evaluation of ``<dataset>_<split>``."""
+
+    def end(self, runner: Runner) -> None:
+        """After training and testing."""
+
+
+def build_hooks(nodes: Sequence[str | Mapping[str, Any]]) -> list[Hook]:
+    """The standard hooks, then those of ``run.hooks``; one that names a standard hook takes its place."""
+    own = {node if isinstance(node, str) else str(node.get("name")): node for node in nodes}
+    order = [*STANDARD, *(name for name in own if name not in STANDARD)]
+    return [build_part(registry.hooks, own.get(name, name), "run.hooks") for name in order]
+
+
+@registry.hooks.register("timer")
+class Timer(Hook):
+    """Adds ``seconds`` an iteration, the part of it that waits for data, and the peak of GPU memory in GiB."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def start(self, runner: Runner) -> None:
+        self._last = None
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        now = time.perf_counter()
+        if self._last is not None and record.step > 0:
+            record.facts["seconds"] = now - self._last
+        if runner.engine.device.type == "cuda":
+            record.facts["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self._last = now
+
+
+@registry.hooks.register("log")
+class Log(Hook):
+    """Writes ``metrics.jsonl`` and the figures beside the progress bar.
+
+    Args:
+        every: iterations between lines; ``None`` takes ``run.log_every``.
+        bar_seconds: seconds between progress lines where standard error is no terminal.
+    """
+
+    def __init__(self, every: int | None = None, bar_seconds: float = 30.0) -> None:
+        self.every = every
+        self.bar_seconds = bar_seconds
+        self._sums: dict[str, torch.Tensor] = {}
+        self._facts: dict[str, list[float]] = {}
+        self._count = 0
+        self._began = 0.0
+
+    def start(self, runner: Runner) -> None:
+        runner.bar_seconds = self.bar_seconds
+        self._began = time.monotonic()
+        path = _curves(runner)
+        if distributed.is_main() and path.is_file():
+            # Lines after the checkpoint belong to iterations that are now done again.
+            rows = [
+                row for row in read_jsonl(path, drop_torn=True) if row.get("step", 0) <= runner.progress.global_step
+            ]
+            write_jsonl(path, rows if runner.progress.global_step else [])
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        for name, value in record.losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=value.device)) + value.float()
+        for name, fact in record.facts.items():
+            self._facts.setdefault(name, []).append(fact)
+        self._count += bool(record.losses)
+        if (record.global_step + 1) % (self.every or runner.run.log_every) == 0:
+            self._write(runner, record.rate)
+
+    def trained(self, runner: Runner) -> None:
+        progress = runner.progress
+        minutes = (time.monotonic() - self._began) / 60
+        logger.info("epoch %d done: iteration %d, %.1f minutes", progress.epoch, progress.global_step, minutes)
+
+    def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:12])
+        logger.info("%s: %s", name, shown)
+        if distributed.is_main():
+            progress = runner.progress
+            row = {"step": progress.global_step, "epoch": progress.epoch, "split": name, **metrics}
+            append_jsonl(_curves(runner), [row])
+
+    def _write(self, runner: Runner, rate: float) -> None:
+        own = {name: float(value) / max(1, self._count) for name, value in self._sums.items()}
+        own |= {name: sum(values) / len(values) for name, values in self._facts.items()}
+        figures = distributed.mean_over_ranks(own)
+        losses = [figures[name] for name in self._sums]
+        self._sums, self._facts, self._count = {}, {}, 0
+        progress = runner.progress
+        row = {"step": progress.global_step, "epoch": progress.epoch, "loss": sum(losses), "lr": rate, **figures}
+        runner.figures = row
+        if distributed.is_main():
+            append_jsonl(_curves(runner), [row])
+        if runner.bar is not None:
+            runner.bar.facts(**{key: row[key] for key in ("loss", "lr", "seconds", "peak_gib") if key in row})
+
+
+@registry.hooks.register("checkpoint")
+class CheckpointHook(Hook):
+    """Saves ``checkpoints/latest`` every ``run.save_every`` epochs, every ``run.save_steps`` iterations, at the end."""
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        every = runner.run.save_steps
+        if every is not None and (record.global_step + 1) % every == 0:
+            runner.save_latest()
+
+    def trained(self, runner: Runner) -> None:
+        if runner.finished or runner.progress.epoch % runner.run.save_every == 0:
+            runner.save_latest()
+
+
+@registry.hooks.register("evaluate")
+class Evaluate(Hook):
+    """Validates, and keeps the weights, predictions and figures of the best validation.
+
+    The predictions of a validation under way lie in ``predictions/validation``; those of the best one are moved up.
+    """
+
+    def validate(self, runner: Runner) -> None:
+        folder = runner.folder / "predictions" / "validation"
+        results = runner.evaluate(runner.run.valid_splits, folder, weights=f"epoch {runner.progress.epoch}")
+        progress = runner.progress
+        progress.validated = progress.global_step
+        if results:
+            value = monitored(results, runner)
+            if self._better(value, progress.best, runner.run.monitor.mode):
+                progress.best, progress.best_epoch = value, progress.epoch
+                runner.save_best(f"{runner.run.monitor.metric} {value:g} on {runner.run.monitor.split}")
+                write_metrics(runner.folder / "metrics.json", results)
+                self._keep(folder, results)
+        runner.save_progress()
+
+    @staticmethod
+    def _better(value: float, best: float | None, mode: str) -> bool:
+        if value != value:
+            logger.warning("the monitored metric is no number; these weights are not kept as the best")
+            return False
+        return best is None or (value > best if mode == "max" else value < best)
+
+    @staticmethod
+    def _keep(folder: Path, results: Mapping[str, Any]) -> None:
+        if not distributed.is_main():
+            return
+        for name in results:
+            for file in (folder / f"{name}.jsonl", folder / f"{name}.json", folder / f".{name}.fingerprint.json"):
+                shutil.copyfile(file, folder.parent / file.name)
+
+
+@registry.hooks.register("tensorboard")
+class TensorBoard(Hook):
+    """Curves for TensorBoard in ``<run>/tensorboard``; needs the package ``tensorboard``."""
+
+    def __init__(self) -> None:
+        self._writer: Any = None
+        self._written = 0
+
+    def start(self, runner: Runner) -> None:
+        if not distributed.is_main():
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError("run.hooks: tensorboard needs its package; pip install 'lavis[track]'") from error
+        folder = runner.folder / "tensorboard"
+        self._writer = SummaryWriter(str(folder), purge_step=runner.progress.global_step or None)
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        row = runner.figures
+        if self._writer is not None and row and row["step"] != self._written:
+            self._written = int(row["step"])
+            for name, value in row.items():
+                self._writer.add_scalar(f"train/{name}", value, row["step"])
+
+    def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            for key, value in metrics.items():
+                self._writer.add_scalar(f"{name}/{key}", value, runner.progress.global_step)
+
+    def end(self, runner: Runner) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+@registry.hooks.register("wandb")
+class WandB(Hook):
+    """Curves for Weights & Biases; needs the package ``wandb``.
+
+    Args:
+        project: project to log to.
+        mode: ``online``, or ``offline`` to keep the curves in ``<run>/wandb``.
+    """
+
+    def __init__(self, project: str = "lavis", mode: str = "offline") -> None:
+        self.project = project
+        self.mode = mode
+        self._session: Any = None
+        self._written = 0
+
+    def start(self, runner: Runner) -> None:
+        if not distributed.is_main():
+            return
+        try:
+            import wandb
+        except ImportError as error:
+            raise ValueError("run.hooks: wandb needs its package; pip install 'lavis[track]'") from error
+        name = str(runner.config.get("name", runner.folder.name))
+        self._session = wandb.init(
+            project=self.project,
+            name=name,
+            dir=str(runner.folder),
+            mode=self.mode,
+            config=runner.config,
+            resume="allow",
+        )
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        row = runner.figures
+        if self._session is not None and row and row["step"] != self._written:
+            self._written = int(row["step"])
+            self._session.log({f"train/{name}": value for name, value in row.items()}, step=self._written)
+
+    def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
+        if self._session is not None:
+            figures = {f"{name}/{key}": value for key, value in metrics.items()}
+            self._session.log(figures, step=runner.progress.global_step)
+
+    def end(self, runner: Runner) -> None:
+        if self._session is not None:
+            self._session.finish()
+
+
+def monitored(results: Mapping[str, Mapping[str, float]], runner: Runner) -> float:
+    """The figure that decides which weights are best, averaged over the data sets of the monitored split.
+
+    Raises:
+        ValueError: if no data set of that split has it; lists those there are.
+    """
+    monitor = runner.run.monitor
+    names = [f"{dataset}_{monitor.split}" for dataset in runner.eval_data.get(monitor.split, {})]
+    values = [results[name][monitor.metric] for name in names if monitor.metric in results.get(name, {})]
+    if not values:
+        known = {name: ", ".join(metrics) for name, metrics in results.items()}
+        raise ValueError(
+            f"run.monitor wants {monitor.metric!r} of the split {monitor.split!r}, but the validation gave {known}; "
+            "set run.monitor.metric and run.monitor.split to one of these"
+        )
+    return sum(values) / len(values)
+
+
+def _curves(runner: Runner) -> Path:
+    return runner.folder / "metrics.jsonl"

@@ -1,0 +1,366 @@
+"""The training loop, kept short: data, forward, sum of the losses, backward, accumulate, clip, step, hooks.
+
+Source: the runner of LAVIS (Li et al., 2022; salesforce/LAVIS) as used by CALCE. Unlike it: works in one process and on
+a CPU, resumes exactly and anywhere, validates and tests with the best weights, and treats accumulation as an average
+unless told to add up (``accumulation``, ``leftover``), which is what CALCE's published weights were trained with.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lavis.common import distributed
+from lavis.common.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
+from lavis.common.logging import Progress as Bar
+from lavis.common.logging import get_logger
+from lavis.runners.data import train_loader
+from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, digest, weights_digest, write_metrics
+from lavis.runners.failures import StopRequest, check_finite, memory_advice
+from lavis.runners.hooks import Hook
+from lavis.runners.optim import set_rate
+from lavis.runners.schedules import Schedule, build_schedule
+from lavis.runners.state import Progress, find_latest, load_latest, save_latest, save_progress
+
+if TYPE_CHECKING:
+    from lavis.common.schema import RunConfig
+    from lavis.runners.engine import Engine
+    from lavis.structures import Batch
+    from lavis.tasks.base import Task
+
+DEBUG_BATCHES = 7
+EvalData = Mapping[str, Mapping[str, Dataset[Any]]]
+logger = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One iteration, for hooks: ``epoch`` and ``step`` from 0, ``losses`` by name, the rate, and more ``facts``."""
+
+    epoch: int
+    step: int
+    global_step: int
+    losses: Mapping[str, Tensor]
+    rate: float
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+class Runner:
+    """Trains and evaluates one model.
+
+    Args:
+        engine: holds the prepared model and, for training, its optimizer.
+        task: predicts and scores.
+        run: settings.
+        folder: of the run, such as ``results/calce/qvh_stage1``.
+        config: resolved configuration, saved with weights and part of the fingerprint of predictions.
+        train_data: data sets to learn from, one after the other.
+        eval_data: split to data set name to data set.
+        hooks: called in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        task: Task,
+        run: RunConfig,
+        folder: Path,
+        config: Mapping[str, Any],
+        train_data: Sequence[Dataset[Any]] = (),
+        eval_data: EvalData | None = None,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        self.engine = engine
+        self.task = task
+        self.run = run
+        self.folder = folder
+        self.config = dict(config)
+        self.eval_data: EvalData = eval_data or {}
+        self.hooks = list(hooks)
+        self.progress = Progress()
+        self.figures: dict[str, float] = {}
+        self.bar: Bar[Any] | None = None
+        self.bar_seconds = 30.0
+        self.stop = StopRequest()
+        self._pending = False
+        self._spare: Batch | None = None
+        self._unchecked: list[tuple[dict[str, Tensor], list[str]]] = []
+        if train_data:
+            self.epochs = 1 if run.debug else run.epochs
+            self.loader, self.sampler = train_loader(
+                train_data,
+                batch_size=run.batch_size,
+                num_workers=run.num_workers,
+                seed=run.seed,
+                start_method=run.worker_start,
+            )
+            self.schedule = self._schedule()
+
+    @property
+    def latest(self) -> Path:
+        """Where the checkpoint to resume from lies."""
+        return self.folder / "checkpoints" / "latest"
+
+    @property
+    def best(self) -> Path:
+        """Where the best weights lie."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    def train(self) -> dict[str, dict[str, float]]:
+        """Trains, validates, and evaluates the test splits; goes on with an interrupted training.
+
+        Returns:
+            metrics of the test splits by ``<dataset>_<split>``.
+
+        Raises:
+            RunError: if the loss is no number, or memory runs out.
+            Interrupted: after a stop, the state being saved.
+        """
+        assert self.engine.model is not None
+        self._resume()
+        self.engine.model.train()
+        with self.stop:
+            self._call("start")
+            while True:
+                if self._validation_due():
+                    self._call("validate")
+                if self.finished:
+                    break
+                self._train_epoch()
+            if self.progress.best is None:
+                self.save_best("last epoch: there was no validation")
+            results = self._test()
+            self._call("end")
+        return results
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.progress.epoch >= self.epochs or self.progress.global_step >= self._limit
+
+    def evaluate(
+        self, splits: Sequence[str], folder: Path | None = None, weights: str = "given"
+    ) -> dict[str, dict[str, float]]:
+        """Predictions and metrics of splits, with the weights the model has now.
+
+        Args:
+            splits: names of splits.
+            folder: of the predictions; by default ``predictions`` of the run.
+            weights: what to call them in the log.
+        """
+        assert self.engine.model is not None
+        names = [f"{dataset}_{split}" for split in splits for dataset in self.eval_data.get(split, {})]
+        if not names:
+            return {}
+        fingerprint = digest([weights_digest(self.engine.model), self._relevant(), self.engine.eval_precision])
+        results = {}
+        for split in splits:
+            for dataset, data in self.eval_data.get(split, {}).items():
+                name = f"{dataset}_{split}"
+                logger.info("evaluating %s with the %s weights", name, weights)
+                evaluator = SplitEvaluator(
+                    name, data, folder or self.folder / "predictions", self._eval_settings(), self.stop
+                )
+                results[name] = evaluator.run(self.engine, self.task, fingerprint)
+                self._call("evaluated", name, results[name])
+        return results
+
+    def save_best(self, reason: str) -> None:
+        """Writes the weights that learn as the best ones; every process must call."""
+        weights = self.engine.weights()
+        if distributed.is_main():
+            facts = {
+                "epoch": self.progress.best_epoch or self.progress.epoch,
+                "chosen_by": reason,
+                "frozen_weights": self.config.get("model", {}).get("weights"),
+            }
+            save_checkpoint(self.best, weights, config=self.config, metadata=facts)
+        distributed.barrier()
+
+    def save_latest(self) -> None:
+        """Writes all that is needed to resume; every process must call."""
+        save_latest(self.latest, self.engine, self.schedule, self.progress, self._pending)
+
+    def save_progress(self) -> None:
+        """Renews how far the checkpoint says the training is."""
+        save_progress(self.latest, self.progress)
+
+    @property
+    def _limit(self) -> float:
+        limit = math.inf if self.run.max_steps is None else self.run.max_steps
+        return min(limit, DEBUG_BATCHES) if self.run.debug else limit
+
+    def _validation_due(self) -> bool:
+        progress = self.progress
+        if progress.validated == progress.global_step:
+            return False
+        return self.finished or (progress.step == 0 and progress.epoch % self.run.eval_every == 0)
+
+    def _train_epoch(self) -> None:
+        """Trains to the end of the epoch, or to the last iteration wanted."""
+        progress = self.progress
+        self.sampler.set_position(progress.epoch, progress.step)
+        self.bar = Bar(
+            self._batches(),
+            f"epoch {progress.epoch + 1}/{self.epochs}",
+            total=self.sampler.batches,
+            done=progress.step,
+            every=self.bar_seconds,
+        )
+        for batch in self.bar:
+            self._iteration(batch)
+            if progress.global_step >= self._limit:
+                break
+        self._check()
+        if progress.step == self.sampler.batches:
+            progress.epoch, progress.step = progress.epoch + 1, 0
+        self._call("trained")
+
+    def _iteration(self, batch: Batch | None) -> None:
+        progress, batches = self.progress, self.sampler.batches
+        rate = self.schedule.rate(progress.epoch, progress.step)
+        set_rate(self.engine.optimizer, rate)
+        last = self._ends_update(progress.step, batches)
+        record = StepRecord(progress.epoch, progress.step, progress.global_step, {}, rate)
+        weight = self._weight(progress.step, batches)
+        if batch is None and distributed.world_size() > 1:
+            # The others wait for this process's gradients, so it contributes nothing rather than stay away.
+            batch, weight = self._spare, 0.0
+        if batch is not None:
+            with self.engine.accumulating(last), memory_advice(batch, training=True):
+                record.losses = self._backward(batch, weight)
+            self._unchecked.append((record.losses, [sample.id for sample in batch.samples]))
+            self._pending = True
+            self._spare = batch if distributed.world_size() > 1 else None
+        if last:
+            self._check()
+            norm = self.engine.step() if self._pending else None
+            record.facts.update({} if norm is None else {"grad_norm": norm})
+            self._pending = False
+        progress.step += 1
+        progress.global_step += 1
+        self._call("step", record)
+        self._stop_if_asked(last)
+
+    def _batches(self) -> Iterator[Batch | None]:
+        """Batches of the epoch; a loader process killed by the signal that stops the run is no fault."""
+        try:
+            yield from self.loader
+        except RuntimeError:
+            if self.stop.number is None:
+                raise
+            if distributed.world_size() == 1:
+                self._stop_if_asked(True)
+            self.stop.check()
+
+    def _backward(self, batch: Batch, weight: float) -> dict[str, Tensor]:
+        losses = self.engine.losses(batch.to(self.engine.device))
+        self.engine.backward(torch.stack(list(losses.values())).sum() * weight)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _check(self) -> None:
+        """Stops if a loss since the last call is no number."""
+        where = f"epoch {self.progress.epoch + 1}, iteration {self.progress.step + 1}"
+        check_finite([losses for losses, _ in self._unchecked], [ids for _, ids in self._unchecked], where)
+        self._unchecked = []
+
+    def _weight(self, step: int, batches: int) -> float:
+        """Factor of an iteration's loss in its optimizer step."""
+        if self.run.accumulation == "sum":
+            return 1.0
+        size = self.run.accumulate
+        if self.run.leftover == "step" and step >= batches // size * size:
+            size = batches % size
+        return 1.0 / size
+
+    def _ends_update(self, step: int, batches: int) -> bool:
+        if (step + 1) % self.run.accumulate == 0:
+            return True
+        return self.run.leftover == "step" and step + 1 == batches
+
+    def _stop_if_asked(self, agreed: bool) -> None:
+        """Saves and stops; several processes agree on it, which costs a message, at optimizer steps only."""
+        asked = self.stop.number is not None
+        if distributed.world_size() > 1:
+            asked = agreed and distributed.any_rank(asked)
+        if asked:
+            self._check()
+            self.save_latest()
+            logger.warning("stopped at iteration %d; start again to resume", self.progress.global_step)
+            self.stop.number = self.stop.number or signal.SIGTERM
+            self.stop.check()
+
+    def _test(self) -> dict[str, dict[str, float]]:
+        splits = self.run.test_splits
+        which = self.run.test_weights
+        if which == "best" and self.eval_data and splits:
+            self.engine.load_weights(read_checkpoint(self.best).state)
+        results = self.evaluate(splits, weights=which)
+        write_metrics(self.folder / "metrics.json", results)
+        return results
+
+    def _resume(self) -> None:
+        wanted = self.run.resume
+        if wanted == "never":
+            return
+        if wanted == "auto":
+            folder = find_latest(self.latest)
+        else:
+            folder = find_latest(Path(wanted))
+            if folder is None:
+                raise CheckpointError(
+                    f"run.resume={wanted} is no checkpoint folder with a manifest, such as "
+                    "results/<name>/checkpoints/latest; to start from weights alone set model.weights"
+                )
+        if folder is None:
+            return
+        self.progress = load_latest(folder, self.engine, self.schedule)
+        if not self.best.is_file():
+            self.progress.best = self.progress.best_epoch = None
+        self._pending = any(p.grad is not None for p in self.engine.model.parameters())  # type: ignore[union-attr]
+        logger.info(
+            "resuming at epoch %d, iteration %d, from %s", self.progress.epoch + 1, self.progress.global_step, folder
+        )
+
+    def _schedule(self) -> Schedule:
+        run = self.run
+        return build_schedule(
+            run.schedule,
+            learning_rate=run.learning_rate,
+            min_learning_rate=run.min_learning_rate,
+            warmup_steps=run.warmup_steps,
+            warmup_learning_rate=run.warmup_learning_rate,
+            epochs=max(1, run.epochs),
+            steps_per_epoch=self.sampler.batches,
+            accumulate=run.accumulate,
+        )
+
+    def _relevant(self) -> dict[str, Any]:
+        """The configuration as far as predictions depend on it."""
+        model = dict(self.config.get("model", {}))
+        for key in ("weights", "trainable"):
+            model.pop(key, None)
+        return {"model": model, "datasets": self.config.get("datasets"), "task": self.config.get("task")}
+
+    def _eval_settings(self) -> LoaderSettings:
+        run = self.run
+        return LoaderSettings(
+            batch_size=run.eval_batch_size or run.batch_size,
+            num_workers=run.num_workers,
+            seed=run.seed,
+            start_method=run.worker_start,
+            max_batches=DEBUG_BATCHES if run.debug else None,
+        )
+
+    def _call(self, event: str, *arguments: Any) -> None:
+        for hook in self.hooks:
+            getattr(hook, event)(self, *arguments)

@@ -1,0 +1,72 @@
+"""Make annotations from the data sets' own releases, as CALCE or MR.BLIP has them.
+
+The notebook of the same name shows the same step by step. Folders, unless given: `<root>/<dataset>/release` (what was
+downloaded), `<root>/<dataset>/annotations/items` (CALCE's nouns), `<root>/<dataset>/annotations` (what is made; for
+MR.BLIP's form `annotations_mr_blip`). docs/data.md says where to get everything.
+
+Examples:
+    python process_data/data_preprocess.py qvhighlights
+    python process_data/data_preprocess.py charades --splits test --release ~/Downloads/charades_sta
+    python process_data/data_preprocess.py activitynet --form mr_blip
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lavis.preparation import annotations, annotations_mr_blip
+
+CALCE = {"qvhighlights": annotations.prepare_qvhighlights, "charades": annotations.prepare_charades}
+MR_BLIP = {
+    "qvhighlights": annotations_mr_blip.prepare_qvhighlights,
+    "charades": annotations_mr_blip.prepare_charades,
+    "activitynet": annotations_mr_blip.prepare_activitynet,
+    "tacos": annotations_mr_blip.prepare_tacos,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    description, _, examples = (__doc__ or "").partition("\n\nExamples:")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"Examples:{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", choices=sorted(MR_BLIP))
+    parser.add_argument("--form", choices=("calce", "mr_blip"), default="calce", help="default: %(default)s")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(os.environ.get("LAVIS_DATA", "data")),
+        help="folder of all data (default: $LAVIS_DATA, or data; now %(default)s)",
+    )
+    parser.add_argument("--release", type=Path, help="folder of the downloaded annotations")
+    parser.add_argument("--items", type=Path, help="folder of CALCE's nouns, <split>.json")
+    parser.add_argument("--out", type=Path, help="folder to write to")
+    parser.add_argument("--splits", nargs="+", help="default: all of the data set")
+    args = parser.parse_args(arguments)
+    home = args.root / args.dataset
+    release = (args.release or home / "release").expanduser()
+    splits = {"splits": args.splits} if args.splits else {}
+    try:
+        if args.form == "calce" and args.dataset not in CALCE:
+            raise ValueError(f"CALCE has no annotations of {args.dataset}; use --form mr_blip")
+        if args.form == "calce":
+            items = (args.items or home / "annotations" / "items").expanduser()
+            out = (args.out or home / "annotations").expanduser()
+            done = CALCE[args.dataset](release, items, out, **splits)
+        else:
+            done = MR_BLIP[args.dataset](release, (args.out or home / "annotations_mr_blip").expanduser(), **splits)
+    except ValueError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    print(*done, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

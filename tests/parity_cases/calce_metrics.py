@@ -1,0 +1,153 @@
+"""Recorded figures of the project's and the official evaluator, equal to the last digit."""
+
+from __future__ import annotations
+
+import json
+import os
+import unittest
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lavis.metrics import qvhighlights, temporal
+
+Case = tuple[str, Callable[[], float]]
+Row = dict[str, Any]
+
+
+def cases(golden: Path) -> Iterator[Case]:
+    """All cases of a folder: for each recorded result the one evaluator whose form it has."""
+    unit = golden / "unit"
+    for path in sorted(unit.glob("metrics_*.json")):
+        content = json.loads(path.read_text())
+        name = f"unit/{path.stem}"
+        if "shipped" in path.stem:
+            for file, results in content.items():
+                for kind, recorded in results.items():
+                    yield f"{name} {file} {kind}", _shipped(golden, file, kind, recorded)
+        elif "submission" in content:
+            yield from _given(name, content)
+        elif "iou_thresholds" in content:
+            yield name, lambda content=content: _listed(unit, content)
+        else:
+            yield name, _unknown(name, content)
+    folder = data_folder(golden)
+    if folder is not None and (folder / "qvhighlights" / "sample_val_preds.jsonl").is_file():
+        yield "qvhighlights sample_val_preds (official)", lambda: official_sample(folder)
+
+
+def _given(name: str, content: Row) -> Iterator[Case]:
+    """Cases of a file that holds its inputs: ``submission``, perhaps ``ground_truth``, and ``expected...`` results."""
+    rows = content["submission"]
+    truth = next((value for key, value in content.items() if key != "submission" and _is_truth(value)), rows)
+    results = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    if not results:
+        yield name, _unknown(name, content)
+    for key, recorded in results.items():
+        yield f"{name} {key}", lambda key=key, recorded=recorded: _compare_given(key, rows, truth, recorded)
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping) and "relevant_windows" in value[0]
+
+
+def _compare_given(key: str, rows: list[Row], truth: list[Row], recorded: Any) -> float:
+    if "duplicated" in key:
+        rows = rows + rows[:2]
+    brief = recorded.get("brief", recorded)
+    if "MR-full-R1-avg" in brief:
+        return equal(temporal.report(rows), recorded)
+    rows = [_official(row, brief, constant="constant" in key) for row in rows]
+    return equal(qvhighlights.report(rows, truth), recorded)
+
+
+def _official(row: Row, brief: Mapping[str, Any], constant: bool) -> Row:
+    """A row as the official evaluator takes it: scores on windows, clip scores only if they were scored."""
+    windows = [[*w[:2], 1.0] if constant or len(w) < 3 else list(w) for w in row["pred_relevant_windows"]]
+    kept = {**row, "pred_relevant_windows": windows}
+    if not any(key.startswith("HL-") for key in brief):
+        kept.pop("pred_saliency_scores", None)
+    return kept
+
+
+def _shipped(golden: Path, file: str, kind: str, recorded: Any) -> Callable[[], float]:
+    """The predictions that CALCE ships with its annotations; the inputs are not among the recorded outputs."""
+
+    def compare() -> float:
+        samples = shipped_annotations(golden, file)
+        if "stage1_result" not in samples[0]:
+            raise unittest.SkipTest(f"the annotations of {file} here hold no predictions (stage1_result)")
+        rows = [
+            {
+                "qid": s["qid"],
+                "pred_relevant_windows": s["stage1_result"],
+                "relevant_windows": s["relevant_windows"],
+            }
+            for s in samples
+        ]
+        if kind.startswith("official"):
+            scored = [{**r, "pred_relevant_windows": [[*w, 1.0] for w in r["pred_relevant_windows"]]} for r in rows]
+            ours = qvhighlights.report(scored, rows)
+            return 0.0 if "error" in recorded else equal(ours, recorded)
+        return equal(temporal.report(rows + rows[:2] if "duplicated" in kind else rows), recorded)
+
+    return compare
+
+
+def shipped_annotations(golden: Path, file: str) -> list[Row]:
+    """Annotations with predictions: ``qvh/val_stage2.json`` is ``qvhighlights/calce_val_stage2.json`` of the data."""
+    folder = data_folder(golden)
+    dataset, name = file.split("/")
+    long_name = {"qvh": "qvhighlights"}.get(dataset, dataset)
+    for candidate in (f"{long_name}/calce_{name}", f"{long_name}/calce_{name.replace('_stage2', '')}", file):
+        if folder is not None and (folder / candidate).is_file():
+            rows: list[Row] = json.loads((folder / candidate).read_text())
+            return rows
+    raise unittest.SkipTest(f"{file}: no annotations; set LAVIS_DATA to the folder with {long_name}/")
+
+
+def data_folder(golden: Path) -> Path | None:
+    """Real inputs: named by the environment, or beside the recorded outputs."""
+    for variable in ("LAVIS_DATA", "LAVIS_SHARED_DATA"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+    beside = golden.parent.parent / "data"
+    return beside if beside.is_dir() else None
+
+
+def official_sample(folder: Path) -> float:
+    """Moment-DETR's own sample predictions: all 104 figures its repository prints for them."""
+    predictions, truths = (
+        [json.loads(line) for line in (folder / "qvhighlights" / name).read_text().splitlines()]
+        for name in ("sample_val_preds.jsonl", "highlight_val_release.jsonl")
+    )
+    recorded = json.loads((folder / "qvhighlights" / "sample_val_preds_metrics_raw.json").read_text())
+    return equal(qvhighlights.report(predictions, truths), recorded)
+
+
+def _listed(unit: Path, recorded: Row) -> float:
+    rows = json.loads((unit / "metrics_project.json").read_text())["submission"]
+    ours = temporal.listed_recall(rows, recorded["iou_thresholds"])
+    return equal(ours, {key: recorded[key] for key in ("r1", "r1_avg", "mIoU", "invalid")})
+
+
+def _unknown(name: str, content: Row) -> Callable[[], float]:
+    def compare() -> float:
+        raise AssertionError(f"no check is written for {name}.json with the keys {sorted(content)}")
+
+    return compare
+
+
+def equal(ours: Any, recorded: Any, at: str = "figures") -> float:
+    """Largest difference, which is 0; a brief record is compared with the brief part of ours.
+
+    Raises:
+        AssertionError: at the first figure that differs in any digit.
+    """
+    if isinstance(recorded, Mapping):
+        if "brief" in ours and "brief" not in recorded:
+            ours = ours["brief"]
+        assert sorted(ours) == sorted(recorded), f"{at}: {sorted(ours)} instead of {sorted(recorded)}"
+        return max((equal(ours[key], value, f"{at}.{key}") for key, value in recorded.items()), default=0.0)
+    assert ours == recorded, f"{at}: {ours!r} instead of {recorded!r}"
+    return abs(ours - recorded)
