@@ -148,11 +148,15 @@ def find_config(path: str | Path, relative_to: Path | None = None) -> Path:
 
 
 def list_configs(folder: str) -> dict[str, Path]:
-    """Files under ``folder`` of all config roots, by their name relative to it without ``.yaml``."""
+    """Files under ``folder`` of all config roots, by their name relative to it without ``.yaml``.
+
+    Files whose name starts with ``_`` are fragments for ``_base_`` and are left out.
+    """
     found: dict[str, Path] = {}
     for root in config_roots():
         for file in sorted((root / folder).rglob("*.yaml")):
-            found.setdefault(file.relative_to(root / folder).with_suffix("").as_posix(), file)
+            if not file.name.startswith("_"):
+                found.setdefault(file.relative_to(root / folder).with_suffix("").as_posix(), file)
     return dict(sorted(found.items()))
 
 

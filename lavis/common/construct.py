@@ -42,8 +42,8 @@ def construct(entry: Callable[..., T], fields: Mapping[str, Any], where: str, **
         ConfigError: if the fields do not fit, or the constructor refuses a value; the message begins with ``where``.
     """
     hints = hints_of(entry)
-    arguments = {key: shaped(value, hints.get(key, Any)) for key, value in fields.items()}
     try:
+        arguments = {key: shaped(value, hints.get(key, Any)) for key, value in fields.items()}
         return entry(**arguments, **wiring)
     except TypeError as error:
         if "argument" not in str(error):

@@ -139,42 +139,66 @@ def highlights(
         ratings: ``[num_clips, 3]`` for each query, 0 to 4.
     """
     best = [int(np.argmax(row)) for row in scores]
-    fitted = [
-        np.append(row, np.zeros(max(len(r) - len(row), 0)))[: len(r)] for row, r in zip(scores, ratings, strict=True)
-    ]
-    orders = [np.argsort(row, kind="stable")[::-1] for row in fitted]
+    precision = np.stack([_ranking_precisions(scores, [r >= least for r in ratings]) for least in RATINGS.values()])
     figures = {}
-    for name, least in RATINGS.items():
-        real = [r >= least for r in ratings]
-        hits = [bool(r[i].any()) if i < len(r) else False for i, r in zip(best, real, strict=True)]
-        precision = np.array(
-            [
-                [_ranking_precision(row[order], r[order, k]) for k in range(r.shape[1])]
-                for row, order, r in zip(fitted, orders, real, strict=True)
-            ]
-        )
+    for (name, least), values in zip(RATINGS.items(), precision, strict=True):
+        hits = [bool((r[clip] >= least).any()) if clip < len(r) else False for clip, r in zip(best, ratings, strict=True)]
         figures[f"HL-min-{name}"] = {
-            "HL-mAP": two_decimals(100 * np.mean(precision)),
+            "HL-mAP": two_decimals(100 * np.mean(values)),
             "HL-Hit1": two_decimals(100 * np.mean(hits)),
         }
     return figures
 
 
-def _ranking_precision(scores: NDArray[np.float64], real: NDArray[np.bool_]) -> float:
+def _ranking_precisions(scores: Sequence[Sequence[float]], real: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Average precision of each query's clips, ranked by score, for each of the annotators: ``[Q, K]``.
+
+    Videos of equal length are ranked together.
+    """
+    precisions = np.zeros((len(real), real[0].shape[1]))
+    lengths = np.array([len(r) for r in real])
+    for length in np.unique(lengths):
+        chosen = np.nonzero(lengths == length)[0]
+        fitted = np.zeros((len(chosen), length))
+        for row, query in zip(fitted, chosen, strict=True):
+            given = scores[query][:length]
+            row[: len(given)] = given
+        precisions[chosen] = _equal_length(fitted, np.stack([real[query] for query in chosen]).transpose(0, 2, 1))
+    return precisions
+
+
+def _equal_length(scores: NDArray[np.float64], real: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean interpolated precision at each score where recall rises; 0 or 1 where no or every clip is a highlight.
 
     Args:
-        scores: falling.
-        real: which of them are highlights.
+        scores: ``[Q, C]``.
+        real: ``[Q, K, C]``, which clips are highlights.
+
+    Returns:
+        ``[Q, K]``.
     """
-    found = np.cumsum(real)
-    if found[-1] in (0, len(real)):
-        return float(found[-1] > 0)
+    order = np.argsort(scores, axis=1, kind="stable")[:, ::-1]
+    ranked = np.take_along_axis(scores, order, axis=1)
+    found = np.cumsum(np.take_along_axis(real, order[:, None], axis=2), axis=2)
     # Equal scores enter together: only the last of them is a point of the curve.
-    points = np.append(np.nonzero(np.diff(scores))[0], len(scores) - 1)
-    precision = np.maximum.accumulate((found[points] / (points + 1))[::-1])
-    rises = np.diff(found[points], prepend=0) > 0
-    return float(np.mean(precision[rises[::-1]]))
+    point = np.append(np.diff(ranked, axis=1) != 0, np.ones((len(ranked), 1), dtype=bool), axis=1)[:, None]
+    precision = np.where(point, found / np.arange(1, scores.shape[1] + 1), 0.0)
+    # From here on from the lowest score to the highest, the order in which the original averages.
+    precision = np.maximum.accumulate(precision[..., ::-1], axis=2)
+    before = np.maximum.accumulate(np.where(point, found, 0), axis=2)[..., :-1]
+    rises = (point & (found > np.pad(before, ((0, 0), (0, 0), (1, 0)))))[..., ::-1]
+    means = _means(precision[rises], rises.sum(axis=2).ravel()).reshape(found.shape[:2])
+    return np.where(found[..., -1] == scores.shape[1], 1.0, means)
+
+
+def _means(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means of consecutive runs of ``values``, each summed as NumPy sums it alone; 0 for an empty run."""
+    starts = np.cumsum(counts) - counts
+    means = np.zeros(len(counts))
+    for count in np.unique(counts[counts > 0]):
+        rows = np.nonzero(counts == count)[0]
+        means[rows] = np.mean(values[starts[rows][:, None] + np.arange(count)], axis=1)
+    return means
 
 
 def prediction_row(sample: VideoSample, prediction: Prediction) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
         from lavis.processors.video_processor import build_processor
 
         processor = build_processor(node["processor"])
-    entry = registry.models.get(node.get("name", "video_llm"), "model.name")
+    entry: type[VideoLLM] = registry.models.get(node.get("name", "video_llm"), "model.name")
     return entry(
         encoder=encoder,
         compressor=compressor,

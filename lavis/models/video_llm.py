@@ -17,6 +17,8 @@ from lavis.common.random import DrawSource, SampleDraws
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig
 from lavis.models.codecs.base import TimeCodec
+from lavis.models.compressors.base import Compressor
+from lavis.models.encoders.base import VideoEncoder
 from lavis.models.language_models.base import LanguageModel
 from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
@@ -48,8 +50,8 @@ class VideoLLM(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        compressor: nn.Module,
+        encoder: VideoEncoder,
+        compressor: Compressor,
         prompt: Prompt,
         language_model: LanguageModel,
         codec: TimeCodec,
@@ -81,6 +83,7 @@ class VideoLLM(nn.Module):
         if unknown:
             raise ValueError(f"samples without moments cannot be trained on: {', '.join(unknown[:5])}")
         output = self.language_model(self.pack(batch, answer=True))
+        assert output.loss is not None
         return {"lm": output.loss}
 
     @torch.no_grad()
@@ -215,8 +218,8 @@ class VideoLLM(nn.Module):
         """Training mode for what learns; wholly frozen modules stay in evaluation mode."""
         super().train(mode)
         if mode:
-            dropout = getattr(self.compressor, "frozen_dropout", False)
-            _freeze_modes(self, keep=self.compressor.Qformer if dropout else None)
+            keep = getattr(self.compressor, "Qformer", None) if self.compressor.frozen_dropout else None
+            _freeze_modes(self, keep)
         return self
 
 

@@ -14,12 +14,14 @@ from typing import Any
 from lavis.common.io import PathLike
 from lavis.common.logging import get_logger
 from lavis.common.registry import registry
+from lavis.datasets.build import splits_of
 from lavis.metrics.base import grouped
 from lavis.processors.readers.base import VideoDecodeError
 from lavis.report.baselines import mean_training_window, random_window, whole_video
 from lavis.report.curves import Curve, Series, smooth
 from lavis.report.film_strip import FilmStrip, film_strip
-from lavis.report.page import write_report
+from lavis.report.finished_runs import FinishedRun, evaluated_split, samples_of, stages_of
+from lavis.report.page import write_report as write_page
 from lavis.report.results_table import ALL_QUERIES, COLUMNS, Role, TableRow
 from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of, validation_split
 from lavis.report.timelines import CaseTimeline, Track, best_iou
@@ -28,6 +30,40 @@ from lavis.structures import Prediction, VideoSample
 RANDOM_DRAWS = 20
 KINDS = {"seen": "Seen: shown in the picture", "said": "Said: only in the captions"}
 logger = get_logger(__name__)
+
+
+def write_report(runs: Sequence[PathLike], out: PathLike) -> Path:
+    """Write the report of run folders, coarse to fine; several seeds of one stage are averaged.
+
+    Args:
+        runs: folders like ``results/calce/qvh_stage1``.
+        out: folder of the page.
+
+    Returns:
+        ``out/index.html``.
+
+    Raises:
+        ValueError: if a folder is no run, or the runs have no evaluated split in common.
+    """
+    finished = [FinishedRun.read(folder) for folder in runs]
+    name, split = evaluated_split(finished)
+    last = finished[-1]
+    node = last.config["datasets"][name]
+    stages = stages_of(finished, f"{name}_{split}")
+    facts = {"Split": f"{name}, {split}", "Seeds": sorted({run.run.get("seed", 0) for run in finished})}
+    title = " to ".join(stage.name for stage in stages) if len(stages) < 3 else last.config.name
+    samples = samples_of(name, node, split)
+    train = _training_samples(name, node, last.run.get("train_splits") or ["train"])
+    return write_run_report(Path(out, "index.html"), title, stages, samples, train_samples=train, facts=facts)
+
+
+def _training_samples(name: str, node: Mapping[str, Any], splits: Sequence[str]) -> list[VideoSample]:
+    """Samples of the training splits; none, and so no mean window, where their files are not at hand."""
+    try:
+        return [sample for split in splits if split in splits_of(node) for sample in samples_of(name, node, split)]
+    except (ValueError, FileNotFoundError) as error:
+        logger.warning("the report has no baseline from the training split: %s", error)
+        return []
 
 
 def write_run_report(
@@ -81,7 +117,7 @@ def write_run_report(
     if any(len(stage.folders) > 1 for stage in shown):
         note += " Answers are those of the first seed."
     config = {f"{stage.name}: config.yaml": text_of(stage.folders[0], "config.yaml") for stage in shown}
-    return write_report(
+    return write_page(
         path,
         title,
         table_rows(known, baselines, stages, answers),
@@ -256,18 +292,32 @@ def _strip(path: str) -> FilmStrip | str:
 
 
 def conditions(stages: Sequence[StageRun], samples: Sequence[VideoSample]) -> dict[str, Any]:
-    """What the run folders say about device, software, seeds and skipped samples."""
+    """What the run folders say about device, software, times and skipped samples."""
     videos = len({sample.video for sample in samples})
     facts: dict[str, Any] = {"Data": f"{len(samples):,} queries on {videos:,} videos"}
-    environment = json_of(stages[0].folders[0], "environment.json")
-    for name, value in environment.items():
-        if isinstance(value, (str, int, float, Mapping)) and value not in ("", None):
+    for name, value in json_of(stages[0].folders[0], "environment.json").items():
+        if value not in (None, "", [], {}):
             facts[name.replace("_", " ").capitalize()] = value
-    skipped = {}
+    skipped, seconds = {}, {}
     for stage in stages:
-        metrics = json_of(stage.folders[0], "metrics.json").get(stage.predictions, {})
+        folder = stage.folders[0]
+        metrics = json_of(folder, "metrics.json").get(stage.predictions, {})
         if metrics.get("skipped"):
             skipped[stage.name] = metrics["skipped"]
+        spent = training_seconds(folder)
+        if spent:
+            seconds[stage.name] = spent
+    if seconds:
+        facts["Training, in seconds"] = seconds
     if skipped:
         facts["Skipped queries"] = skipped
     return facts
+
+
+def training_seconds(folder: Path) -> float:
+    """Seconds of all iterations, evaluation left out, from the logged seconds of an iteration; 0 if there are none."""
+    steps, total = 0.0, 0.0
+    for step, each in logged(records_of(folder), "step", "seconds"):
+        total += each * (step - steps)
+        steps = step
+    return total

@@ -137,7 +137,7 @@ class SplitEvaluator:
         same = mark.is_file() and read_json(mark).get("fingerprint") == fingerprint
         if not same:
             if files:
-                logger.info("%s: predictions of other weights, settings or data are replaced", self.name)
+                logger.debug("%s: predictions of other weights, settings or data are replaced", self.name)
             for file in files:
                 file.unlink()
             write_json(mark, {"fingerprint": fingerprint})

@@ -51,7 +51,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     encoder_decoder: bool
-    model: nn.Module
+    model: Any  # a transformers model, which carries no types
     tokenizer: Any
 
     @property
@@ -74,7 +74,8 @@ class LanguageModel(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     def pack(self, sequences: list[Sequence], visuals: list[TimedTokens], answer: bool = False) -> Packed:
         """Lays out a batch.

@@ -41,17 +41,15 @@ _SHARED = {
 
 
 @torch.no_grad()
-def untie_output_head(model: nn.Module) -> None:
+def untie_output_head(model: Any) -> None:
     """Gives ``lm_head`` a weight of its own.
 
     transformers 5 ties the head of every T5 that is built from a config, so that loading an untied checkpoint would
     silently write the head over the input embeddings.
     """
-    config: Any = model.config
-    config.tie_word_embeddings = False
-    head: Any = model.lm_head
-    if head.weight is model.shared.weight:  # type: ignore[union-attr]
-        head.weight = nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+    if model.lm_head.weight is model.shared.weight:
+        model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
 
 
 @registry.language_models.register("t5")

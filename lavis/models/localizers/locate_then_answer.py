@@ -53,7 +53,7 @@ class LocateThenAnswer(Localizer):
 
     def _inside(self, frames: Frames, sample: VideoSample) -> Frames:
         """The ``num_frames`` frames nearest to evenly spread times of the moment."""
-        prior = (sample.prior or [None])[0]
+        prior = next(iter(sample.prior or []), None)
         usable = prior is not None and 0 <= prior.start < prior.end
         window = prior.clamp(sample.duration) if prior is not None and usable else Moment(0, sample.duration)
         wanted = torch.linspace(float(window.start), float(window.end), self.num_frames + 2)[1:-1]

@@ -91,7 +91,7 @@ class Interleaved(Prompt):
         blocks.append(Block([question]))
         if self.layout == "joined":
             blocks = [Block([segment for block in blocks for segment in block.segments])]
-        return Sequence(blocks, codec.encode(sample) if answer else [])
+        return Sequence(blocks, list(codec.encode(sample)) if answer else [])
 
     def question(self, sample: VideoSample, codec: TimeCodec) -> str:
         """The text part: query, prior, items, task."""

@@ -51,4 +51,4 @@ class QuestionAnswer(Prompt):
         question = " ".join([f"Question: {sample.query}", *options, self.task])
         visuals = [Visual(start, start + count) for start, count in zip(tokens.offsets(), tokens.counts, strict=True)]
         blocks = [Block(list(visuals)), Block([Text(question, eos=True, max_tokens=self.max_tokens)])]
-        return Sequence(blocks, codec.encode(sample) if answer else [])
+        return Sequence(blocks, list(codec.encode(sample)) if answer else [])

@@ -144,9 +144,7 @@ def test_truncated_file(reader: VideoReader, clips: Path, tmp_path: Path) -> Non
         reader.read(path, range(199))
 
 
-def test_truncated_file_as_far_as_it_goes(
-    clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_truncated_file_as_far_as_it_goes(clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = truncate(clips / "fast_start.mp4", tmp_path / "cut.mp4")
     with pytest.raises(VideoDecodeError, match=r"ends after \d+ of 200 frames.*on_truncated"):
         PyAVReader().probe(path)

@@ -47,7 +47,8 @@ setTimeout(() => {
   press("/"); log.searching = document.activeElement.id;
   document.getElementById("theme").click(); log.theme = document.documentElement.dataset.theme;
   const plot = document.querySelector("[data-chart]");
-  plot.dispatchEvent(new PointerEvent("pointermove", { clientX: plot.getBoundingClientRect().left + 5, bubbles: true }));
+  const left = plot.getBoundingClientRect().left;
+  plot.dispatchEvent(new PointerEvent("pointermove", { clientX: left + 5, bubbles: true }));
   log.tip = plot.querySelector(".tip").textContent;
   const track = document.querySelector(".timeline .track");
   const box = track.getBoundingClientRect();

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +18,13 @@ from lavis.report.run_folder import StageRun, logged, predictions_of, validation
 from lavis.report.run_report import (
     baseline_answers,
     chosen_cases,
+    conditions,
     learning_curves,
     recall_curve,
     table_rows,
     timelines,
+    training_seconds,
+    write_report,
     write_run_report,
 )
 from lavis.structures import Moment, Prediction, VideoSample
@@ -163,3 +168,70 @@ def test_a_report_needs_a_stage_and_truth(stages: list[StageRun], samples: list[
         write_run_report(tmp_path / "r.html", "t", stages, [replace(samples[0], moments=None)])
     with pytest.raises(ValueError, match="at least one run folder"):
         StageRun("Stage 1", [], "x")
+
+
+def test_times_are_those_of_training(
+    run_folders: dict[str, Path], stages: list[StageRun], samples: list[VideoSample]
+) -> None:
+    folder = run_folders["stage1"]
+    rows = [{"step": 10, "epoch": 0, "seconds": 0.5}, {"step": 30, "epoch": 0, "seconds": 0.1}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert training_seconds(folder) == pytest.approx(7.0)
+    facts = conditions(stages[:1], samples)
+    assert facts["Training, in seconds"] == {"Stage 1": pytest.approx(7.0)}
+    assert facts["Data"] == "4 queries on 2 videos"
+    assert conditions(stages[1:2], samples)["Skipped queries"] == {"Stage 2": 1}
+
+
+@pytest.fixture
+def finished(run_folders: dict[str, Path], samples: list[VideoSample], tmp_path: Path) -> list[Path]:
+    """Run folders with the configuration that the runner saves; the second stage twice, with another seed."""
+    rows = [
+        {
+            "video": Path(s.video).stem,
+            "qid": s.id,
+            "query": s.query,
+            "duration": 8,
+            "items": ["x"],
+            "relevant_windows": [m.to_list() for m in s.moments or []],
+            "kind": s.kind,
+        }
+        for s in samples
+    ]
+    (tmp_path / "test.json").write_text(json.dumps(rows))
+    dataset = {
+        "name": "grounding",
+        "format": {"name": "calce"},
+        "annotations": {"test": str(tmp_path / "test.json"), "train": str(tmp_path / "absent.json")},
+        "videos": str(Path(samples[0].video).parent),
+    }
+    second = run_folders["stage2"].with_name("stage2_seed43")
+    shutil.copytree(run_folders["stage2"], second)
+    for seed, folder in zip((42, 42, 43), (run_folders["stage1"], run_folders["stage2"], second), strict=True):
+        stage = folder.name[:6]
+        config = {
+            "name": f"calce/{folder.name}",
+            "model": {"processor": {"views": {"frames": {"sampler": {"num_frames": int(stage[-1]) * 4}}}}},
+            "datasets": {"quickstart": {**dataset, "prior": str(folder)}},
+            "run": {"seed": seed, "test_splits": ["test"]},
+        }
+        (folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+    return [run_folders["stage1"], run_folders["stage2"], second]
+
+
+def test_report_from_folders_alone(finished: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    page = write_report(finished, tmp_path / "out").read_text(encoding="utf-8")
+    assert "<h1>stage1 to stage2</h1>" in page
+    assert "± 0.00" in page  # two seeds with the same answers
+    assert "42, 43" in page
+    assert "quickstart, test" in page
+    assert "no baseline from the training split" in caplog.text
+    assert "Mean training window" not in page
+
+
+def test_report_from_folders_needs_runs(finished: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no config\.yaml"):
+        write_report([tmp_path], tmp_path / "out")
+    (finished[1] / "predictions" / "quickstart_test.jsonl").unlink()
+    with pytest.raises(ValueError, match="predicted by all of"):
+        write_report(finished, tmp_path / "out")

@@ -70,14 +70,14 @@ def test_relative_windows_become_seconds(tmp_path: Path, name: str, unit: str, r
 
 def test_mr_blip_rows(tmp_path: Path) -> None:
     rows = [
-        {"video": "a", "qid": "q1", "query": "x", "duration": 30.96, "relevant_windows": [[24, 30]], "objects": ["bed"]},
+        {"video": "a", "qid": "q1", "query": "x", "duration": 30.96, "relevant_windows": [[2, 9]], "objects": ["bed"]},
         {
             "video": "b", "qid": "CH_1_2", "question": "why?", "duration": 20.0, "num_option": 5, "answer": 1,
             **{f"a{i}": f"o{i}." for i in range(5)}, "relevant_windows": [[1.5, 3.0]],
         },
     ]  # fmt: skip
     first, second = registry.formats.get("mr_blip")().read(write(tmp_path / "a.json", rows)).samples
-    assert (first.duration, windows(first), first.extra) == (30.96, [[24, 30]], {"objects": ["bed"]})
+    assert (first.duration, windows(first), first.extra) == (30.96, [[2, 9]], {"objects": ["bed"]})
     assert (second.query, second.options, second.answer) == ("why?", ["o0.", "o1.", "o2.", "o3.", "o4."], "o1.")
     assert second.extra == {"answer_index": 1}
 

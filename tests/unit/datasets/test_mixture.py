@@ -1,0 +1,123 @@
+"""Datasets joined and mixed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lavis.datasets.base import Item, MomentDataset
+from lavis.datasets.build import build_dataset, splits_of
+from lavis.datasets.mixture import MixtureDataset, shares, slice_of_rounds
+from lavis.structures import Frames, VideoSample
+
+
+class Numbers(MomentDataset):
+    """``size`` samples; number 1 cannot be read."""
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__(name, "train", True, [VideoSample(f"{name}{i}", "v", "q", 5) for i in range(size)], Counter())
+
+    def __getitem__(self, index: int) -> Item | None:
+        if index == 1:
+            self.mark_skipped(index)
+            return None
+        return self.samples[index], {"frames": Frames(torch.zeros(1, 3, 2, 2), [0.0])}
+
+
+def mix(train: bool = True, **options: Any) -> MixtureDataset:
+    parts = {"a": Numbers("a", 3), "b": Numbers("b", 5)}
+    return MixtureDataset(dataset_name="mix", split="train", train=train, parts=parts, **options)
+
+
+def test_joined_end_to_end() -> None:
+    dataset = mix()
+    assert [s.id for s in dataset.samples] == ["a0", "a1", "a2", "b0", "b1", "b2", "b3", "b4"]
+    item = dataset[3]
+    assert item is not None
+    assert item[0].id == "b0"
+    assert dataset[1] is None
+    assert dataset[4] is None
+    assert dataset.skipped_ids == ["a1", "b1"]
+    assert dataset.counts == {"samples": 8, "skipped": 2}
+
+
+def test_weighted() -> None:
+    dataset = mix(weights={"a": 1, "b": 3}, length=12)
+    assert len(dataset) == 12
+    assert Counter(s.id[0] for s in dataset.samples) == {"a": 3, "b": 9}
+    first = [s.id for s in dataset.samples]
+    dataset.set_epoch(1)
+    assert [s.id for s in dataset.samples] != first
+    dataset.set_epoch(0)
+    assert [s.id for s in dataset.samples] == first
+
+
+def test_all_samples_occur_before_one_repeats() -> None:
+    dataset = mix(weights={"a": 1, "b": 1}, length=4)
+    seen: list[str] = []
+    for epoch in range(5):
+        dataset.set_epoch(epoch)
+        seen += [s.id for s in dataset.samples if s.id[0] == "b"]
+    assert Counter(seen) == dict.fromkeys(["b0", "b1", "b2", "b3", "b4"], 2)
+
+
+def test_evaluation_sees_every_sample_once() -> None:
+    assert len(mix(train=False, weights={"a": 1, "b": 30}, length=99)) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": {"a": 1}}, r"weights needs a number above 0 for each of a, b"),
+        ({"weights": {"a": 1, "b": 0}}, r"weights needs a number above 0"),
+        ({"weights": {"a": 1, "b": 1, "c": 1}}, r"weights needs"),
+        ({"length": 4}, r"length must be at least 1 and goes with weights"),
+        ({"weights": {"a": 1, "b": 1}, "length": 0}, r"length must be at least 1"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mix(**options)
+
+
+def test_shares_add_up() -> None:
+    assert shares({"a": 1, "b": 1, "c": 1}, 10) == {"a": 4, "b": 3, "c": 3}
+    assert shares({"a": 1, "b": 999}, 5) == {"a": 0, "b": 5}
+
+
+def test_rounds() -> None:
+    endless = slice_of_rounds(4, 0, 20, "s")
+    assert [sorted(endless[i : i + 4]) for i in range(0, 20, 4)] == [[0, 1, 2, 3]] * 5
+    assert [slice_of_rounds(4, start, 3, "s") for start in (0, 3, 6, 9)] == [endless[i : i + 3] for i in (0, 3, 6, 9)]
+    assert slice_of_rounds(4, 5, 0, "s") == []
+
+
+def test_built_from_nodes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        row = {"video": "v", "qid": f"{name}_1", "query": "q", "duration": 9, "items": [], "relevant_windows": [[1, 2]]}
+        (tmp_path / f"{name}.json").write_text(json.dumps([row]))
+    (tmp_path / "v.mp4").touch()
+
+    def part(name: str, *splits: str) -> dict[str, Any]:
+        annotations = dict.fromkeys(splits, str(tmp_path / f"{name}.json"))
+        return {"name": "grounding", "format": {"name": "calce"}, "annotations": annotations, "videos": str(tmp_path)}
+
+    node = {
+        "name": "mixture",
+        "parts": {"a": part("a", "train"), "b": part("b", "train", "val")},
+        "weights": {"a": 1, "b": 1},
+    }
+    assert splits_of(node) == ["train", "val"]
+    assert [s.id for s in build_dataset("mix", node, "val", lambda s, t: {}, False).samples] == ["b_1"]
+    train = build_dataset("mix", node, "train", lambda s, t: {}, True)
+    assert [(s.id, s.dataset) for s in train.samples] == [("a_1", "a"), ("b_1", "b")]
+    with pytest.raises(ValueError, match=r"parts names no dataset with a split 'test'"):
+        build_dataset("mix", node, "test", lambda s, t: {}, False)
+    node["parts"]["a"]["video"] = 3
+    with pytest.raises(ValueError, match=r"datasets.mix.parts.a"):
+        build_dataset("mix", node, "train", lambda s, t: {}, True)

@@ -1,0 +1,108 @@
+"""Crops and normalisation; CALCE's own pixels are compared in tests/parity_cases/calce_processors.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lavis.processors.transforms import CLIP_MEAN, CLIP_STD, ClipEval, ClipTrain, draw_crop
+
+
+def levels(normalised: torch.Tensor) -> torch.Tensor:
+    """Grey levels 0 to 255 of normalised pixels."""
+    return (normalised * torch.tensor(CLIP_STD).view(3, 1, 1) + torch.tensor(CLIP_MEAN).view(3, 1, 1)) * 255
+
+
+def test_evaluation_only_normalises() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    out = ClipEval(16)(pixels)
+    assert out.dtype == torch.float32
+    assert out.is_contiguous()
+    assert torch.allclose(levels(out), pixels.float(), atol=1e-3)
+    assert torch.equal(ClipEval(16)(pixels.float()), out)
+
+
+def test_evaluation_resizes_what_has_another_size() -> None:
+    out = ClipEval(8)(torch.full((2, 3, 30, 20), 77, dtype=torch.uint8))
+    assert out.shape == (2, 3, 8, 8)
+    assert torch.allclose(levels(out), torch.tensor(77.0), atol=1e-2)
+
+
+def test_input_is_left_alone() -> None:
+    pixels = torch.rand(1, 3, 8, 8) * 255
+    before = pixels.clone()
+    ClipEval(8)(pixels)
+    ClipTrain(8)(pixels, torch.Generator().manual_seed(0))
+    assert torch.equal(pixels, before)
+
+
+def test_one_crop_for_all_frames() -> None:
+    pixels = torch.randint(0, 256, (1, 3, 40, 40), dtype=torch.uint8).expand(5, -1, -1, -1)
+    out = ClipTrain(24)(pixels, torch.Generator().manual_seed(1))
+    assert out.shape == (5, 3, 24, 24)
+    assert all(torch.equal(frame, out[0]) for frame in out)
+
+
+def test_same_seed_same_crop() -> None:
+    pixels = torch.randint(0, 256, (1, 3, 40, 40), dtype=torch.uint8)
+    first, again, other = (ClipTrain(24)(pixels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_overflow() -> None:
+    """The bicubic filter leaves 0 to 255 at a sharp edge: cut off it stays white, wrapped it turns black."""
+    pixels = torch.zeros(1, 3, 20, 20)
+    pixels[..., 10:] = 255
+    whole = {"min_scale": 1.0, "max_scale": 1.0, "min_ratio": 1.0, "max_ratio": 1.0}
+    clamped = levels(ClipTrain(30, overflow="clamp", **whole)(pixels)).round()
+    wrapped = levels(ClipTrain(30, overflow="wrap", **whole)(pixels)).round()
+    assert clamped.diff(dim=-1).min() >= -1  # the filter makes 254.9999 of 255, which is rounded down
+    assert wrapped.diff(dim=-1).min() < -150
+    same = clamped == wrapped
+    assert set(clamped[~same].tolist()) == {0.0, 255.0}
+    assert ClipTrain().overflow == "clamp"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_crops_lie_in_the_picture(seed: int) -> None:
+    top, left, height, width = draw_crop(30, 50, (0.5, 1.0), (3 / 4, 4 / 3), torch.Generator().manual_seed(seed))
+    assert 0 <= top <= top + height <= 30
+    assert 0 <= left <= left + width <= 50
+    assert 0.45 <= height * width / 1500 <= 1.0
+    assert 0.7 <= width / height <= 1.4
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(10, 100, (0, 43, 10, 13)), (100, 10, (43, 0, 13, 10))])
+def test_where_no_draw_fits_the_middle_is_taken(height: int, width: int, expected: tuple[int, ...]) -> None:
+    assert draw_crop(height, width, (1.0, 1.0), (3 / 4, 4 / 3)) == expected
+
+
+def test_draw_equals_torchvision() -> None:
+    transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        theirs = transforms.RandomResizedCrop.get_params(torch.zeros(3, 48, 64), [0.5, 1.0], [3 / 4, 4 / 3])
+        assert draw_crop(48, 64, (0.5, 1.0), (3 / 4, 4 / 3), torch.Generator().manual_seed(seed)) == theirs
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ClipEval(0),
+        lambda: ClipEval(8, mean=(0.5, 0.5)),
+        lambda: ClipEval(8, std=(0.5, 0.5, 0)),
+        lambda: ClipTrain(8, min_scale=0),
+        lambda: ClipTrain(8, min_scale=0.9, max_scale=0.8),
+        lambda: ClipTrain(8, min_ratio=2.0),
+        lambda: ClipTrain(8, overflow="ignore"),
+    ],
+)
+def test_refused_settings(build: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        build()
+
+
+def test_settings_from_lists_name_the_same_transform() -> None:
+    assert repr(ClipEval(8, mean=list(CLIP_MEAN))) == repr(ClipEval(8))
+    assert hash(ClipEval(8, mean=list(CLIP_MEAN))) == hash(ClipEval(8))
