@@ -1,4 +1,4 @@
-"""Evaluates a trained model: ``python evaluate.py --cfg-path experiments/calce/qvh_stage1 --options "run.test_splits=[val]"``.
+"""Evaluates: ``python evaluate.py --cfg-path experiments/calce/qvh_stage1 --options "run.test_splits=[val]"``.
 
 The familiar door to ``lavis evaluate``; ``torchrun`` starts it in several processes.
 """

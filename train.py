@@ -1,4 +1,4 @@
-"""Trains a model: ``python train.py --cfg-path experiments/calce/qvh_stage1 --options run.batch_size=2``.
+"""Trains: ``python train.py --cfg-path experiments/calce/qvh_stage1 --options run.batch_size=2``.
 
 The familiar door to ``lavis train``; ``torchrun`` starts it in several processes.
 """

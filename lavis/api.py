@@ -1,7 +1,7 @@
 """Models, datasets and processors by name, in Python.
 
-Source of the names: LAVIS (Li et al., 2022; salesforce/LAVIS), whose ``load_model_and_preprocess`` and friends stay. Here a
-model is the YAML file ``configs/models/<system>/<type>.yaml``, a finished run, or any configuration.
+Source of the names: LAVIS (Li et al., 2022; salesforce/LAVIS), whose ``load_model_and_preprocess`` and friends stay.
+Here a model is the YAML file ``configs/models/<system>/<type>.yaml``, a finished run, or any configuration.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def load_model(
     if source is not None:
         load_model_weights(model, [source])
     elif is_eval:
-        _log.warning("%s has no trained weights: it answers from the weights it starts with", name)
+        shown = name if model_type is None else f"{name}/{model_type}"
+        _log.warning("%s has no trained weights: it answers from the weights it starts with", shown)
     model.to(_device(device))
     if coarse is not None:
         localizer: Any = model.localizer
@@ -98,8 +99,8 @@ def load_model_and_preprocess(
 
     Returns:
         the model; ``vis_processors``, which turn a video's path (or a ``VideoSample``) into frames, and
-        ``txt_processors``, which leave a query as it is, since models lay out their prompts themselves; the latter two by
-        ``train`` and ``eval``.
+        ``txt_processors``, which leave a query as it is, since models lay out their prompts themselves; the latter two
+        by ``train`` and ``eval``.
     """
     model = load_model(name, model_type, is_eval, device, checkpoint, options, coarse)
     if model.processor is None:
@@ -142,7 +143,7 @@ def load_dataset(
     from lavis.datasets.build import build_dataset, splits_of
 
     def build(one: str) -> MomentDataset:
-        return build_dataset(key, node, one, processor if processor is not None else without_frames, train)
+        return build_dataset(key, node, one, processor if processor is not None else WithoutFrames(), train)
 
     return build(split) if split is not None else {one: build(one) for one in splits_of(node)}
 
@@ -185,9 +186,14 @@ def raw_text(text: str) -> str:
     return text
 
 
-def without_frames(sample: VideoSample, train: bool) -> Views:
+class WithoutFrames:
     """Stands in for a processor where only samples are wanted."""
-    return {}
+
+    def __call__(self, sample: VideoSample, train: bool) -> Views:
+        return {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes with the epoch."""
 
 
 def find_model(
@@ -227,8 +233,8 @@ def find_default_model(results: Path = Path("results")) -> tuple[str, str | None
     Raises:
         ConfigError: if there is none; says how to get one.
     """
-    checkpoints = sorted(results.glob(f"quickstart/**/{BEST.as_posix()}"), key=lambda p: p.stat().st_mtime, reverse=True)
-    runs = [path.parent.parent for path in checkpoints if (path.parent.parent / "config.yaml").is_file()]
+    found = sorted(results.glob(f"quickstart/**/{BEST.as_posix()}"), key=lambda p: p.stat().st_mtime, reverse=True)
+    runs = [path.parent.parent for path in found if (path.parent.parent / "config.yaml").is_file()]
     if not runs:
         raise ConfigError(
             f"no model was named, and {results / 'quickstart'} holds no trained one: run `make quickstart` (or `lavis "
@@ -273,8 +279,9 @@ def _only_dataset(config: Config, name: str) -> tuple[str, Mapping[str, Any]]:
     if name in datasets:
         return name, datasets[name]
     if len(datasets) != 1:
-        raise ConfigError(f"{config.path} has the datasets {', '.join(datasets)}; load a configuration with one of them")
-    return next(iter(datasets.items()))
+        raise ConfigError(f"{config.path} has the datasets {', '.join(datasets)}; load one with a single dataset")
+    key = next(iter(datasets))
+    return key, datasets[key]
 
 
 def _unknown_model(name: str, system: str, kind: str, types: Sequence[str]) -> str:

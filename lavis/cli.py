@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from lavis.common.config import Config
     from lavis.structures import Prediction
 
 USER_ERROR = 2
@@ -34,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parsed = _parse(arguments)
     try:
+        if getattr(parsed, "options", None):
+            from lavis.common.config import split_options
+
+            parsed.options = [f"{key}={value}" for key, value in split_options(parsed.options)]
         result = parsed.function(parsed)
         sys.stdout.flush()
         return int(result or 0)
@@ -47,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, ImportError) as error:
         if parsed.traceback or os.environ.get("LAVIS_TRACEBACK", "") not in ("", "0"):
             raise
-        print(f"lavis {parsed.command}: {error}\n(--traceback shows where this arose)", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        process = "" if rank == "0" else f" (process {rank})"
+        print(f"lavis {parsed.command}{process}: {error}\n(--traceback shows where this arose)", file=sys.stderr)
         return USER_ERROR
 
 
@@ -60,16 +67,14 @@ def _train(args: argparse.Namespace) -> int:
     config = _load(args)
     from lavis.runners.run import train
 
-    print(train(config))
-    return 0
+    return _say(train(config))
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     config = _load(args)
     from lavis.runners.run import evaluate
 
-    print(evaluate(config))
-    return 0
+    return _say(evaluate(config))
 
 
 def _infer(args: argparse.Namespace) -> int:
@@ -79,9 +84,11 @@ def _infer(args: argparse.Namespace) -> int:
 
 
 def _pipeline(args: argparse.Namespace) -> int:
+    from lavis.actions import more_actions
     from lavis.runners.pipeline import run_pipeline
 
-    run_pipeline(args.config, args.options)
+    for stage in run_pipeline(args.config, args.options, more_actions()):
+        _say(f"{stage.name}: {'done before' if stage.skipped else f'{stage.seconds:.0f} s'}")
     return 0
 
 
@@ -128,11 +135,11 @@ def _print_prediction(prediction: Prediction, as_json: bool) -> None:
 
         print(json.dumps(prediction.to_json(), ensure_ascii=False))
         return
-    for moment in prediction.moments:
+    for moment in [] if prediction.malformed else prediction.moments:
         score = "" if moment.score is None else f"   score {moment.score:.3f}"
         print(f"{moment.start:8.2f} s  to {moment.end:8.2f} s{score}")
     if prediction.malformed:
-        print(f"(the model's answer could not be read as moments: {prediction.text!r})", file=sys.stderr)
+        print(f"the model's answer could not be read as moments: {prediction.text!r}", file=sys.stderr)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -162,7 +169,7 @@ def _list(args: argparse.Namespace) -> int:
             print(f"{kind}:" if rows else f"{kind}: none")
         width = max(map(len, rows), default=0)
         for name, summary in rows.items():
-            print(f"  {name:{width}}  {summary}".rstrip() if args.kind is None else f"{name:{width}}  {summary}".rstrip())
+            print(f"{'' if args.kind else '  '}{name:{width}}  {summary}".rstrip())
     return 0
 
 
@@ -184,16 +191,21 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _quickstart(args: argparse.Namespace) -> int:
-    from lavis.runners.pipeline import run_pipeline
-
-    run_pipeline(f"quickstart/{args.system}", args.options)
-    return 0
+    args.config = f"quickstart/{args.system}"
+    return _pipeline(args)
 
 
-def _load(args: argparse.Namespace) -> Any:
+def _load(args: argparse.Namespace) -> Config:
     from lavis.common.config import load_config
 
     return load_config(args.config, args.options)
+
+
+def _say(text: object) -> int:
+    """Prints in one process of several."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
+    return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -245,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("train", _train, "Train a model, then test it; prints the folder of the run.", config=True)
     add("evaluate", _evaluate, "Evaluate a trained model on run.test_splits.", config=True)
-    infer = add("infer", _infer, "Predict for whole splits, also the training split, as a later stage needs.", config=True)
+    infer = add("infer", _infer, "Predict whole splits, also the training split, as a later stage needs.", config=True)
     infer.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="default: %(default)s")
     _add_merge(add("merge", _merge, "Write stage-1 predictions into annotation files."))
     add("pipeline", _pipeline, "Run the stages of a pipeline in order.", config=True)
@@ -295,7 +307,7 @@ def _add_merge(command: Any) -> None:
 def _add_localize(command: Any) -> None:
     command.add_argument("video", help="video file")
     command.add_argument("query", help="what to find, in words")
-    command.add_argument("--model", help="model of the zoo, folder of a run, or configuration; default: the quickstart's")
+    command.add_argument("--model", help="name in the zoo, run folder or configuration; default: the quickstart's")
     command.add_argument("--checkpoint", help="trained weights; alone, a checkpoint of ours that says its model")
     command.add_argument("--coarse", help="model to ask first, where --model is a second stage")
     command.add_argument("--subtitles", help="SRT file of what is said")

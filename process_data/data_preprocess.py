@@ -8,6 +8,7 @@ Examples:
     python process_data/data_preprocess.py qvhighlights
     python process_data/data_preprocess.py charades --splits test --release ~/Downloads/charades_sta
     python process_data/data_preprocess.py activitynet --form mr_blip
+    python process_data/data_preprocess.py charades --form mr_blip --own-split
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lavis.preparation import annotations, annotations_mr_blip
+from lavis.preparation import annotations, annotations_mr_blip, annotations_qa
 
 CALCE = {"qvhighlights": annotations.prepare_qvhighlights, "charades": annotations.prepare_charades}
 MR_BLIP = {
@@ -26,6 +27,8 @@ MR_BLIP = {
     "charades": annotations_mr_blip.prepare_charades,
     "activitynet": annotations_mr_blip.prepare_activitynet,
     "tacos": annotations_mr_blip.prepare_tacos,
+    "nextqa": annotations_qa.prepare_nextqa,
+    "nextgqa": annotations_qa.prepare_nextgqa,
 }
 
 
@@ -48,19 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=Path, help="folder of CALCE's nouns, <split>.json")
     parser.add_argument("--out", type=Path, help="folder to write to")
     parser.add_argument("--splits", nargs="+", help="default: all of the data set")
+    parser.add_argument("--videos", type=Path, help="folder of the videos, whose lengths NExT-QA does not give")
+    parser.add_argument(
+        "--own-split", action="store_true", help="MR.BLIP's Charades-STA: hold 800 training videos out to validate on"
+    )
     args = parser.parse_args(arguments)
     home = args.root / args.dataset
     release = (args.release or home / "release").expanduser()
-    splits = {"splits": args.splits} if args.splits else {}
+    options: dict[str, object] = {"splits": args.splits} if args.splits else {}
+    if args.own_split:
+        options["own_split"] = True
+    if args.dataset == "nextqa":
+        options["videos"] = (args.videos or home / "videos").expanduser()
     try:
         if args.form == "calce" and args.dataset not in CALCE:
             raise ValueError(f"CALCE has no annotations of {args.dataset}; use --form mr_blip")
+        if args.own_split and (args.form, args.dataset) != ("mr_blip", "charades"):
+            raise ValueError("--own-split goes with charades --form mr_blip")
         if args.form == "calce":
             items = (args.items or home / "annotations" / "items").expanduser()
             out = (args.out or home / "annotations").expanduser()
-            done = CALCE[args.dataset](release, items, out, **splits)
+            done = CALCE[args.dataset](release, items, out, **options)
         else:
-            done = MR_BLIP[args.dataset](release, (args.out or home / "annotations_mr_blip").expanduser(), **splits)
+            done = MR_BLIP[args.dataset](release, (args.out or home / "annotations_mr_blip").expanduser(), **options)
     except ValueError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

@@ -123,6 +123,21 @@ def damage(path: Path, target: Path, start: float = 0.4, stop: float = 0.6) -> P
     return target
 
 
+def trim(path: Path, target: Path, seconds: float) -> Path:
+    """A copy that is to be shown from ``seconds`` on, by an edit list: how editors trim without encoding again."""
+    import av
+
+    with av.open(str(path)) as source, av.open(str(target), "w") as output:
+        stream = source.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        shift = int(seconds / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copy
+                output.mux(packet)
+    return target
+
+
 def _tone(output, stream, seconds: float) -> None:
     import av
 

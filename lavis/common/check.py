@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from lavis.common.binding import Binder, Problem
 from lavis.common.config import Config
-from lavis.common.registry import Registry, registry
+from lavis.common.registry import registry
 from lavis.common.schema import RunConfig
 from lavis.common.signatures import Parameter, kind_of_key
-from lavis.common.yaml_tree import ConfigError, Key
+from lavis.common.yaml_tree import ConfigError
 
 EXPERIMENT = ("model", "datasets", "task")
 """Sections that training and evaluation need; ``run`` has a default for everything."""
@@ -34,17 +34,7 @@ _TOP = {
 _MODEL = {
     "trainable": Parameter(list[str] | None, False),  # patterns of parameters that learn
     "weights": Parameter(str | list[str] | None, False),  # files to start from, later ones on top
-    "processor": Parameter(Any, False),  # has a layout of its own, see _check_processor
 }
-_VIEW = {
-    "reader": Parameter(Any, False),
-    "sampler": Parameter(Any, True),
-    "transform": Parameter(Any, True),
-    "size": Parameter(int | list[int] | Literal["source"] | None, False),
-    "times": Parameter(Literal["presentation", "average_rate"], False),
-    "round_times": Parameter(int | None, False),
-}
-_PHASES = {"train": Parameter(Any, True), "eval": Parameter(Any, True)}
 
 
 def check(config: Config, required: Collection[str] = ()) -> list[Problem]:
@@ -113,47 +103,16 @@ def _check_model(binder: Binder, node: Any) -> None:
     binder.entry(node, registry.models, ("model",), extra=_MODEL)
     if not isinstance(node, Mapping):
         return
-    if node.get("processor") is not None:
-        _check_processor(binder, node["processor"], ("model", "processor"))
     chosen = {key: _name(part) for key, part in node.items()}
     for key, name in chosen.items():
         kind = kind_of_key(key)
-        if kind is None or name is None or name not in kind:
-            continue
-        for other, allowed in getattr(binder.lookup(kind, name, ("model", key)), "requires", {}).items():
+        entry = Binder().lookup(kind, name, ()) if kind is not None and name is not None else None
+        for other, allowed in getattr(entry, "requires", {}).items():
             if chosen.get(other) not in allowed:
                 binder.add(
                     ("model", key),
-                    f"{kind.kind} {name!r} needs model.{other} to be {' or '.join(allowed)}, got {chosen.get(other)!r}",
+                    f"{name!r} needs model.{other} to be {' or '.join(allowed)}, got {chosen.get(other)!r}",
                 )
-
-
-def _check_processor(binder: Binder, node: Any, at: Key) -> None:
-    views = node.get("views") if isinstance(node, Mapping) else None
-    if not isinstance(views, Mapping) or not views or set(node) != {"views"}:
-        binder.add(at, "must be {views: {<name>: {reader, sampler, transform}}}; most models need a view called frames")
-        return
-    for name, view in views.items():
-        here = (*at, "views", name)
-        if not isinstance(view, Mapping):
-            binder.add(here, f"must be a mapping of {', '.join(_VIEW)}, got {view!r}")
-            continue
-        binder.keys(view, _VIEW, here, "a view")
-        if view.get("reader") is not None:
-            _check_part(binder, view["reader"], registry.readers, (*here, "reader"))
-        for key, kind in (("sampler", registry.samplers), ("transform", registry.transforms)):
-            part = view.get(key)
-            if isinstance(part, Mapping) and "name" not in part:
-                binder.keys(part, _PHASES, (*here, key), key)
-                for phase in _PHASES.keys() & part.keys():
-                    _check_part(binder, part[phase], kind, (*here, key, phase))
-            elif key in view:
-                _check_part(binder, part, kind, (*here, key))
-
-
-def _check_part(binder: Binder, node: Any, kind: Registry[Any], at: Key) -> None:
-    """A part of a view: unlike a model's part, its name alone does not do."""
-    binder.entry(node if isinstance(node, Mapping) else None, kind, at)
 
 
 def _check_datasets(binder: Binder, node: Any) -> None:
@@ -166,16 +125,17 @@ def _check_datasets(binder: Binder, node: Any) -> None:
 
 def _check_splits(binder: Binder, config: Config) -> None:
     run, datasets = config.get("run"), config.get("datasets")
-    if not isinstance(run, Mapping) or not isinstance(datasets, Mapping):
+    if not isinstance(run, Mapping):
         return
-    known = {split for node in datasets.values() for split in _splits(node)}
+    known = {split for node in datasets.values() for split in _splits(node)} if isinstance(datasets, Mapping) else set()
     for key in ("train_splits", "valid_splits", "test_splits"):
         for split in run.get(key) or [] if isinstance(run.get(key), list) else []:
             if known and split not in known:
                 binder.add(("run", key), f"no dataset has a split {split!r}; there are {', '.join(sorted(known))}")
-    monitor, valid = run.get("monitor"), run.get("valid_splits", ["val"])
-    if isinstance(monitor, Mapping) and isinstance(valid, list) and valid and monitor.get("split", "val") not in valid:
-        binder.add(("run", "monitor"), f"split {monitor.get('split', 'val')!r} is none of run.valid_splits {valid}")
+    monitor, valid = run.get("monitor", {}), run.get("valid_splits", ["val"])
+    split = monitor.get("split", "val") if isinstance(monitor, Mapping) else None
+    if isinstance(split, str) and isinstance(valid, list) and valid and split not in valid:
+        binder.add(("run", "monitor"), f"split {split!r} is none of run.valid_splits {valid}; set run.monitor.split")
 
 
 def _splits(node: Any) -> set[str]:

@@ -21,7 +21,10 @@ from typing import Any
 from lavis.common.io import read_text, write_text
 from lavis.common.yaml_tree import ConfigError, Key, Tree, dump_yaml, parse_yaml
 
-__all__ = ["Config", "ConfigError", "config_roots", "find_config", "load_config", "merge_trees", "parse_options"]
+__all__ = [
+    "Config", "ConfigError", "config_roots", "find_config", "list_configs", "load_config", "merge_trees",
+    "parse_options", "split_options",
+]  # fmt: skip
 
 BASE_KEY = "_base_"
 OPTIONS_SOURCE = "--options"
@@ -178,7 +181,7 @@ def parse_options(options: Sequence[str], source: str = OPTIONS_SOURCE) -> Tree:
         ConfigError: if an item lacks a key or a value, or the value is no YAML.
     """
     tree = Tree({}, {})
-    for dotted, text in _option_pairs(options):
+    for dotted, text in split_options(options):
         keys = tuple(dotted.split("."))
         if not all(re.fullmatch(r"[\w/-]+", key) for key in keys):
             raise ConfigError(f"{source}: {dotted!r} is no key such as run.batch_size")
@@ -190,7 +193,12 @@ def parse_options(options: Sequence[str], source: str = OPTIONS_SOURCE) -> Tree:
     return tree
 
 
-def _option_pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+def split_options(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Keys and values of options in either spelling, ``a.b=value`` or ``a.b value``.
+
+    Raises:
+        ConfigError: if one lacks a key or a value.
+    """
     items = iter(options)
     for item in items:
         key, equals, value = item.partition("=")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from lavis.common.binding import shaped
-from lavis.common.signatures import hints_of
 from lavis.common.registry import Registry
+from lavis.common.signatures import hints_of
 from lavis.common.yaml_tree import ConfigError
 
 T = TypeVar("T")

@@ -17,7 +17,10 @@ Item = tuple[VideoSample, Views]
 
 
 class Processor(Protocol):
-    """Turns a sample into the frames a model wants to see."""
+    """Turns a sample into the frames a model wants to see; a function will do.
+
+    One that has a method ``set_epoch`` is told the epoch in training.
+    """
 
     def __call__(self, sample: VideoSample, train: bool) -> Views:
         """Frames of every view.

@@ -21,7 +21,7 @@ from lavis.datasets.base import Item, MomentDataset, Processor
 from lavis.datasets.formats.base import AnnotationFormat, check_choice
 from lavis.datasets.prior import join_priors, read_priors
 from lavis.processors.readers.base import VideoDecodeError
-from lavis.processors.subtitles import read_srt
+from lavis.processors.subtitles import DigitLines, read_srt
 from lavis.structures import VideoSample
 
 OnError = Literal["raise", "skip"]
@@ -51,6 +51,8 @@ class GroundingDataset(MomentDataset):
         on_decode_error: ``raise``, or ``skip`` the item and count it.
         on_missing_video: the same for files that are not there, found before the first step.
         on_missing_subtitles: ``raise``, ``skip`` the sample, or take it as ``empty`` (no speech).
+        on_malformed_subtitles: ``raise``, or ``skip`` the entries that cannot be read, with a warning.
+        digit_lines: what a line of digits in a subtitle file is, see ``read_srt``.
         check_files: look for videos and subtitles now; turn off where listing the folders is slow.
         fix, keyword, no_keyword, random, subset, use_rewrite, seed: see ``Selection``.
 
@@ -76,6 +78,8 @@ class GroundingDataset(MomentDataset):
         on_decode_error: OnError = "raise",
         on_missing_video: OnError = "raise",
         on_missing_subtitles: OnMissingSubtitles = "raise",
+        on_malformed_subtitles: OnError = "raise",
+        digit_lines: DigitLines = "entry",
         check_files: bool = True,
         fix: Sequence[int | str] | None = None,
         keyword: Sequence[str] | None = None,
@@ -89,6 +93,8 @@ class GroundingDataset(MomentDataset):
         check_choice(f"{where}.on_decode_error", on_decode_error, get_args(OnError))
         check_choice(f"{where}.on_missing_video", on_missing_video, get_args(OnError))
         check_choice(f"{where}.on_missing_subtitles", on_missing_subtitles, get_args(OnMissingSubtitles))
+        check_choice(f"{where}.on_malformed_subtitles", on_malformed_subtitles, get_args(OnError))
+        check_choice(f"{where}.digit_lines", digit_lines, get_args(DigitLines))
         if split not in annotations:
             raise ValueError(f"{where}.annotations has no split {split!r}; it has {', '.join(annotations) or 'none'}")
         self.where = where
@@ -96,6 +102,8 @@ class GroundingDataset(MomentDataset):
         self.on_decode_error = on_decode_error
         self.on_missing_video = on_missing_video
         self.on_missing_subtitles = on_missing_subtitles
+        self.on_malformed_subtitles: OnError = on_malformed_subtitles
+        self.digit_lines: DigitLines = digit_lines
         self.videos = filled(videos, split)
         self.video_suffix = video_suffix
         self.subtitles = filled(subtitles, split) if subtitles is not None else None
@@ -128,6 +136,12 @@ class GroundingDataset(MomentDataset):
             self.mark_skipped(index)
             return None
 
+    def set_epoch(self, epoch: int) -> None:
+        """Passes the epoch on to the processor, in training: evaluation is the same in every epoch."""
+        set_epoch = getattr(self.processor, "set_epoch", None)
+        if self.train and set_epoch is not None:
+            set_epoch(epoch)
+
     def with_subtitles(self, index: int) -> VideoSample | None:
         """A sample with its subtitles and speech spans read; ``None`` where they are missing and it is to be left out.
 
@@ -143,7 +157,7 @@ class GroundingDataset(MomentDataset):
             if self.on_missing_subtitles == "raise":
                 raise ValueError(f"{self.where}, sample {sample.id}: there are no subtitles {path}. {SUBTITLE_CURE}")
             return sample if self.on_missing_subtitles == "empty" else None
-        lines, speech = read_srt(path)
+        lines, speech = read_srt(path, digit_lines=self.digit_lines, on_malformed=self.on_malformed_subtitles)
         return replace(sample, subtitles=lines, speech=speech)
 
     def _video(self, name: str) -> Path:

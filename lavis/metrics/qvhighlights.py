@@ -142,7 +142,7 @@ def highlights(
     precision = np.stack([_ranking_precisions(scores, [r >= least for r in ratings]) for least in RATINGS.values()])
     figures = {}
     for (name, least), values in zip(RATINGS.items(), precision, strict=True):
-        hits = [bool((r[clip] >= least).any()) if clip < len(r) else False for clip, r in zip(best, ratings, strict=True)]
+        hits = [clip < len(r) and bool((r[clip] >= least).any()) for clip, r in zip(best, ratings, strict=True)]
         figures[f"HL-min-{name}"] = {
             "HL-mAP": two_decimals(100 * np.mean(values)),
             "HL-Hit1": two_decimals(100 * np.mean(hits)),
@@ -158,7 +158,7 @@ def _ranking_precisions(scores: Sequence[Sequence[float]], real: Sequence[NDArra
     precisions = np.zeros((len(real), real[0].shape[1]))
     lengths = np.array([len(r) for r in real])
     for length in np.unique(lengths):
-        chosen = np.nonzero(lengths == length)[0]
+        chosen = np.nonzero(lengths == length)[0].tolist()
         fitted = np.zeros((len(chosen), length))
         for row, query in zip(fitted, chosen, strict=True):
             given = scores[query][:length]

@@ -1,8 +1,9 @@
 """Annotations as MR.BLIP has them, made from the data sets' own releases.
 
 Source: the notebook ``mr_BLIP_data/data_preprocess.ipynb`` of MR.BLIP (sudo-Boris/mr-Blip): QVHighlights, Charades-STA
-with its split of 800 validation videos, ActivityNet Captions, NExT-QA and NExT-GQA. TACoS, for which MR.BLIP has a
-configuration but no conversion, is ours. Unlike the notebook: no pandas, no work at import, paths are arguments.
+with its split of 800 validation videos, ActivityNet Captions (NExT-QA: ``annotations_qa.py``). TACoS, for which
+MR.BLIP has a configuration but no conversion, is ours. Unlike the notebook: no pandas, no work at import, paths are
+arguments.
 """
 
 from __future__ import annotations
@@ -10,18 +11,14 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from lavis.common.io import read_text
 from lavis.datasets.formats._charades_text import LINE, read_durations
 from lavis.datasets.formats._record import AnnotationError, Record, each_sentence, read_lines, read_records, read_videos
 from lavis.preparation.annotations import DUMMY_WINDOWS, Prepared, Row, Unit, in_unit, windows_of, write_rows
 
-V = TypeVar("V")
-
-NUM_OPTIONS = 5
 VALIDATION_VIDEOS = 800
 
 
@@ -147,7 +144,9 @@ def charades_rows(
         videos: those to take; ``None``: all.
     """
     durations = read_durations(table)
-    objects = {row["id"]: row["objects"].split(";") if row["objects"] else [] for row in _csv(table, ("id", "objects"))}
+    objects = {
+        row["id"]: row["objects"].split(";") if row["objects"] else [] for row in read_table(table, ("id", "objects"))
+    }
     counts: dict[str, int] = {}
     for number, line in read_lines(text):
         record = Record({}, text, f"line {number}")
@@ -180,7 +179,7 @@ def charades_split(table: Path, num_videos: int = VALIDATION_VIDEOS, seed: int =
     Returns:
         Videos to train on, and ``num_videos`` to validate on.
     """
-    videos = list(dict.fromkeys(row["id"] for row in _csv(table, ("id",))))
+    videos = list(dict.fromkeys(row["id"] for row in read_table(table, ("id",))))
     random.Random(seed).shuffle(videos)
     return videos[num_videos:], videos[:num_videos]
 
@@ -227,60 +226,6 @@ def tacos_rows(videos: Iterable[Record], *, round_windows: bool = True) -> Itera
         }
 
 
-def nextqa_rows(table: Path, videos: Mapping[str, str], durations: Mapping[str, float]) -> Iterator[Row]:
-    """Rows of NExT-QA (multiple choice).
-
-    Args:
-        table: ``train.csv`` or ``val.csv`` of the release; its answers are indices.
-        videos: the release's number of a video to its file name (``map_vid_vidorID.json``).
-        durations: seconds by file name.
-
-    Raises:
-        AnnotationError: if a video is unknown or an answer is no index.
-    """
-    for record in _questions(table, "video"):
-        video = _lookup(record, "video", record.get("video"), videos, "the map of videos")
-        if not str(record.get("answer")).isdecimal() or int(record.get("answer")) >= NUM_OPTIONS:
-            raise record.error("answer", f"must be an index below {NUM_OPTIONS}", "Choose the file of NExT-QA")
-        yield {
-            "video": video,
-            "duration": _lookup(record, "video", video, durations, "the table of durations"),
-            **_question(record, "video"),
-            "answer": int(record.get("answer")),
-            "question": record.text("question") + "?",
-        }
-
-
-def nextgqa_rows(table: Path, videos: Mapping[str, str], spans: Mapping[str, Mapping[str, object]]) -> Iterator[Row]:
-    """Rows of NExT-GQA (multiple choice with the moments that hold the answer).
-
-    Args:
-        table: ``val.csv`` or ``test.csv`` of the release; its answers are texts.
-        videos: the release's number of a video to its file name.
-        spans: ``gsub_<split>.json``: number of a video to ``{"location": {qid: windows}, "duration": seconds}``.
-
-    Raises:
-        AnnotationError: if a video is unknown, an answer is none of the options, or a question has no windows.
-    """
-    for record in _questions(table, "video_id"):
-        options = [record.get(f"a{i}") for i in range(NUM_OPTIONS)]
-        if record.get("answer") not in options:
-            raise record.error("answer", f"{record.get('answer')!r} is none of the options", "Correct the row")
-        span = spans.get(record.get("video_id"), {})
-        locations = span.get("location", {})
-        windows = locations.get(record.get("qid")) if isinstance(locations, Mapping) else None
-        if windows is None or "duration" not in span:
-            raise record.error("qid", "the spans have no moments for this question", "Take the file of the same split")
-        yield {
-            "video": _lookup(record, "video_id", record.get("video_id"), videos, "the map of videos"),
-            **_question(record, "video_id"),
-            "answer": options.index(record.get("answer")),
-            "question": record.text("question") + "?",
-            "relevant_windows": windows,
-            "duration": span["duration"],
-        }
-
-
 def _write(path: Path, rows: Iterable[Row]) -> Prepared:
     listed = list(rows)
     return Prepared(write_rows(path, listed), len(listed))
@@ -301,25 +246,12 @@ def _sentences(videos: Iterable[Record], prefix: str) -> Iterator[Record]:
             yield Record(fields, record.path, record.row, record.id)
 
 
-def _question(record: Record, video: str) -> Row:
-    options = {f"a{i}": f"{record.get(f'a{i}')}." for i in range(NUM_OPTIONS)}
-    identity = "_".join((record.text("type"), record.text(video), record.text("qid")))
-    return {"num_option": NUM_OPTIONS, "qid": identity, **options}
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file that has at least these columns.
 
-
-def _questions(table: Path, video: str) -> Iterator[Record]:
-    columns = (video, "question", "answer", "qid", "type", *(f"a{i}" for i in range(NUM_OPTIONS)))
-    for number, row in enumerate(_csv(table, columns), start=2):
-        yield Record(row, table, f"line {number}", row["qid"])
-
-
-def _lookup(record: Record, field: str, key: str, mapping: Mapping[str, V], what: str) -> V:
-    if key not in mapping:
-        raise record.error(field, f"{what} has no {key!r}", "Take the files of one release")
-    return mapping[key]
-
-
-def _csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    Raises:
+        AnnotationError: if the file or a column is missing.
+    """
     try:
         reader = csv.DictReader(io.StringIO(read_text(path)))
     except FileNotFoundError:

@@ -1,10 +1,13 @@
 """Text-only exercises for the toy language model: find the moment in a video that is told in words.
 
-An exercise has CALCE's prompt, with every frame described by a few *mixed* word embeddings instead of visual tokens:
-a slot holds a weighted sum of the words for the colour, the shape, the background and the place, plus noise, with
-weights that are drawn once per exercise. A language model that copes with all such mixtures can later read a
-Q-Former that has been taught to caption through it. No pixel is involved, and the stories come from a
-split of the generator that no corpus uses.
+Frames and subtitles are laid out as in CALCE's prompt, with every frame told by a few *mixed* word embeddings instead
+of visual tokens: a slot holds a weighted sum of the words for the colour, the shape, the background and the place, plus
+noise, with weights that are drawn once per exercise. A language model that copes with all such mixtures can later read
+a Q-Former that has been taught to caption through it. No pixel is involved, and the stories come from a split of the
+generator that no corpus uses.
+
+The question and the form of the answer are never CALCE's (``12 to 20 and 30 to 44``, not ``[[12, 20], [30, 44]]``).
+What comes out is therefore no moment retriever: asked in CALCE's words it says nothing CALCE can read, as Flan-T5 does.
 """
 
 from __future__ import annotations
@@ -33,7 +36,16 @@ from lavis.preparation.toy_tokenizers import PATTERNS
 
 Floats = NDArray[np.float32]
 
-TASK = "Given the video and the subtitle and the query, find the query relevant windows.\nRelevant windows: "
+QUESTIONS = (
+    "Question: when do we see or hear this? {query}. Words: {items}.",
+    "Topic: {query}. Name the seconds.",
+    "{query}\nWhen was that? Look at {items}.",
+    "Tell me the times of {items}: {query}\nAnswer:",
+)
+HINT = "Perhaps {times}. "
+TIMES = ("{} to {}", "({},{})", "{}-{}")
+JOINTS = (" and ", " ", ", ")
+FORM_WORDS = ("Write to and.", "Write ( and ).", "Write -")
 CAPTION_TASK = "Describe the picture."
 EMPTY_CAPTION = "empty background"
 TAGS = ("inside", "first", "last", "colour", "shape")
@@ -55,6 +67,16 @@ def spoken_words(line: str) -> str:
 def picture_caption(event: Event | None) -> str:
     """What a single frame shows."""
     return EMPTY_CAPTION if event is None else f"a {event.colour} {event.shape}"
+
+
+def write_times(windows: Sequence[Sequence[int]], form: int) -> str:
+    """Windows in one of the forms of ``TIMES``."""
+    return JOINTS[form].join(TIMES[form].format(*window) for window in windows)
+
+
+def read_times(text: str) -> list[tuple[int, int]]:
+    """The windows of a text in any of the forms."""
+    return [(int(a), int(b)) for a, b in re.findall(r"(\d+)(?: to |,|-)(\d+)", text)]
 
 
 @dataclass
@@ -155,13 +177,15 @@ class ReadingExercises:
         script = self.generator.script(_STORIES, index)
         query = script.queries[int(rng.integers(len(script.queries)))]
         style = Style.plain(rng, self.num_queries) if plain else Style.random(rng, self.num_queries)
-        exercise = Exercise(query=query, answer=[*self.ids(str([list(w) for w in query.windows])), 1])
+        form = int(rng.integers(len(TIMES)))
+        exercise = Exercise(query=query, answer=[*self.ids(write_times(query.windows, form)), 1])
         self._tell_frames(exercise, script, query, style, int(rng.integers(frames[0], frames[1] + 1)), rng, plain)
         exercise.add_ids([*self.part(">"), *self.part(str(script.duration)), *self.part("<extra_id_0>")])
         self._tell_lines(exercise, script, query, rng)
-        hint = "" if plain or rng.random() > 0.3 else f"ref: {_hint(query, script.duration, rng)}\n"
-        text = f"Query: {query.text}\n{hint}Items: {','.join(query.items)}\n{TASK}"
-        exercise.add_ids([*self.ids(text), 1])
+        text = QUESTIONS[rng.integers(len(QUESTIONS))].format(query=query.text, items=",".join(query.items))
+        if not plain and rng.random() < 0.3:
+            text = HINT.format(times=write_times(_hint(query, script.duration, rng), form)) + text
+        exercise.add_ids([*self.ids(f"{text} {FORM_WORDS[form]}"), 1])
         return exercise
 
     def captioning(self, rng: np.random.Generator) -> Exercise:

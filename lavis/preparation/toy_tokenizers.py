@@ -23,6 +23,8 @@ PROMPT_TEXTS = (
     "Given the video and the subtitle and the query, find the query relevant windows.\nRelevant windows:",
     "Given the video and the query, find the relevant windows.",
     "*None* Well, now Now Subtitle: Answer: Question: Options: Describe the picture. nothing",
+    "when do we see or hear this Words Topic Name the seconds When was that Look at Tell me the times",
+    "Perhaps Write to and between from until",
     "left right top bottom middle on in front of empty background",
 )
 PATTERNS = ("plain", "gradient", "stripes", "checks", "horizon")
@@ -32,8 +34,8 @@ def corpus_words() -> list[str]:
     """All words of queries, captions, subtitles and prompts, as written, sorted."""
     texts = [
         *corpus.COLOURS, *corpus.SHAPES, *corpus.MOTIONS, *corpus.SEEN_TEMPLATES, *corpus.SAID_TEMPLATES,
-        *corpus.SUBJECTS, *corpus.PREDICATES, *corpus.FILLERS, *PROMPT_TEXTS, *PATTERNS, "Which colour has What is screen",
-        "at second order describe",
+        *corpus.SUBJECTS, *corpus.PREDICATES, *corpus.FILLERS, *PROMPT_TEXTS, *PATTERNS,
+        "Which colour has What is screen at second order describe",
     ]  # fmt: skip
     return sorted({w for text in texts for w in re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", " ", text))})
 
@@ -44,7 +46,8 @@ def build_t5_tokenizer() -> T5Tokenizer:
     integers = [str(n) for n in range(MAX_INTEGER + 1) if n not in SPLIT_INTEGERS]
     pieces += [(f"▁{n}", -5.0) for n in integers]
     pieces += [(n, -5.5) for n in integers]
-    pieces += [(p, -5.0) for p in ("▁[[", "[[", "▁[", "[", "]]", "]", "],", ",", ".", ":", ">", "▁*", "*", "-", "▁-")]
+    brackets = ("▁[[", "[[", "▁[", "[", "]]", "]", "],", ",", ".", ":", ">", "▁*", "*", "-", "▁-", "▁(", "(", ")")
+    pieces += [(p, -5.0) for p in brackets]
     words = corpus_words()
     pieces += [("None", -7.0), *((f"▁{word}", -7.0) for word in words)]
     taken = {piece for piece, _ in pieces}

@@ -164,9 +164,10 @@ def _section(anchor: str, name: str, content: str) -> str:
 
 
 def _conditions(facts: Mapping[str, Any], config: Mapping[str, str]) -> str:
-    rows = [
-        element("div", element("dt", text(name)), element("dd", _fact(name, value))) for name, value in facts.items()
-    ]
+    rows = []
+    for name, value in facts.items():
+        label = re.sub(r",?( in)? seconds$", " time", name)  # it is shown in minutes, too
+        rows.append(element("div", element("dt", text(label)), element("dd", _fact(name, value))))
     quoted = [
         element("details", element("summary", text(name)), element("pre", element("code", text(content))))
         for name, content in config.items()

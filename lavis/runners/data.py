@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from lavis.common import distributed
-from lavis.runners.randomness import random_state, seed_everything, set_random_state
+from lavis.runners.randomness import random_state, seed_host, set_random_state
 from lavis.structures import Batch
 
 Key = tuple[int, int]
@@ -90,8 +90,8 @@ class SeededDataset(Dataset[Any]):
             for dataset in self.datasets:
                 if hasattr(dataset, "set_epoch"):
                     dataset.set_epoch(epoch)
-        before = random_state()
-        seed_everything(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
+        before = random_state(devices=False)
+        seed_host(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
         try:
             return self.dataset[index]
         finally:

@@ -8,6 +8,7 @@ torch's own ``fully_shard`` (see ``common/distributed.py``), since accelerate sh
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,7 +81,7 @@ class Engine:
             sharing = _ddp(find_unused_parameters)
         autocast = "no" if precision == "fp32" else precision
         options = {"mixed_precision": autocast, "cpu": kind == "cpu", **sharing}
-        self._accelerator = _accelerator(kind, index, options)
+        self._accelerator: Any = _accelerator(kind, index, options)
         self.device: torch.device = self._accelerator.device
         if distributed.initialized():
             atexit.register(distributed.shutdown)
@@ -242,8 +243,10 @@ class Engine:
         """Lets go of the model and of accelerate's settings, so that another run may follow in this process."""
         from accelerate.state import AcceleratorState, GradientState
 
-        self._accelerator.free_memory()
-        self._wrapped = self._optimizer = self.model = None
+        self._wrapped = self._optimizer = self.model = self._accelerator = None
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
         if self.strategy == "deepspeed":

@@ -1,4 +1,4 @@
-"""AdamW over parameter groups: which weights decay, and which learn at a rate of their own.
+"""AdamW over parameter groups, which weights decay and which learn at a rate of their own, and accumulation.
 
 Source: the grouping of LAVIS's runner (Li et al., 2022; salesforce/LAVIS) as CALCE trains with it: matrices decay,
 while vectors and whatever is called a bias or norm do not. Rates by name pattern are ours.
@@ -7,8 +7,9 @@ while vectors and whatever is called a bias or norm do not. Rates by name patter
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -86,6 +87,36 @@ def build_optimizer(
     )
     first, second = betas
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), eps=eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulation:
+    """Several iterations of one optimizer step.
+
+    Args:
+        size: iterations of one step, at least 1.
+        batches: iterations of an epoch.
+        mode: whether the gradient is the ``mean`` of the iterations' or, as in CALCE, their ``sum``.
+        leftover: what becomes of the iterations that are left at the end of an epoch: a ``step`` of their own, or, as
+            in CALCE, they are carried over, so that the first step of the next epoch has more than ``size``.
+    """
+
+    size: int
+    batches: int
+    mode: Literal["mean", "sum"] = "mean"
+    leftover: Literal["step", "carry"] = "step"
+
+    def weight(self, iteration: int) -> float:
+        """Factor of the loss of an iteration of the epoch, from 0."""
+        if self.mode == "sum":
+            return 1.0
+        whole = self.batches // self.size * self.size
+        return 1.0 / (self.batches - whole if self.leftover == "step" and iteration >= whole else self.size)
+
+    def ends_step(self, iteration: int) -> bool:
+        """Whether the optimizer steps after an iteration of the epoch, from 0."""
+        last = self.leftover == "step" and iteration + 1 == self.batches
+        return last or (iteration + 1) % self.size == 0
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

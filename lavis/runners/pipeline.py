@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Stage:
         inputs: further files it reads.
         outputs: further files it writes.
         settings: arguments of other actions.
+        anew: whether it was begun with something else, so that what it left must not be resumed.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Stage:
     inputs: Sequence[Path] = ()
     outputs: Sequence[Path] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ Action = Callable[[Stage], Sequence[Path]]
 
 def train_stage(stage: Stage) -> list[Path]:
     """Trains; the result is the best weights."""
-    return [runs.train(_config_of(stage)) / "checkpoints" / "best.safetensors"]
+    config = _config_of(stage)
+    if stage.anew:
+        config = replace(config, tree={**config.tree, "run": {**config.get("run", {}), "resume": "never"}})
+    return [runs.train(config) / "checkpoints" / "best.safetensors"]
 
 
 def predict_stage(stage: Stage) -> list[Path]:
@@ -123,15 +128,14 @@ def _run_stage(stage: Stage, label: str, action: Action, record: Record) -> Stag
     missing = [str(file) for file in stage.inputs if not file.is_file()]
     if missing:
         raise ValueError(f"{label} reads files that do not exist: {', '.join(missing)}; run the stages that write them")
-    record.forget(stage.name)
+    anew = record.begin(stage.name, fingerprint)
     start = time.monotonic()
-    outputs = [*action(stage), *stage.outputs]
+    outputs = [*action(replace(stage, anew=anew)), *stage.outputs]
     seconds = time.monotonic() - start
     absent = [str(file) for file in outputs if not file.is_file()]
     if absent:
         raise ValueError(f"{label} ended without writing {', '.join(absent)}")
-    # Files that a stage both reads and writes (a run it resumes) count as they are afterwards.
-    record.complete(stage.name, record.fingerprint(stage), outputs)
+    record.complete(stage.name, fingerprint, outputs)
     return StageResult(stage.name, False, seconds, list(outputs))
 
 
@@ -190,6 +194,8 @@ class Record:
             return "not done yet"
         if known["fingerprint"] != fingerprint:
             return "its configuration or a file it reads has changed"
+        if known["outputs"] is None:
+            return "it was interrupted"
         for path, content in known["outputs"].items():
             if not Path(path).is_file():
                 return f"{path} is gone"
@@ -201,10 +207,12 @@ class Record:
         """Files a completed stage wrote."""
         return [Path(path) for path in self._stages[name]["outputs"]]
 
-    def forget(self, name: str) -> None:
-        """Notes that a stage is under way."""
-        self._stages.pop(name, None)
+    def begin(self, name: str, fingerprint: str) -> bool:
+        """Notes that a stage is under way; says whether it was begun with another fingerprint before."""
+        anew = name in self._stages and self._stages[name]["fingerprint"] != fingerprint
+        self._stages[name] = {"fingerprint": fingerprint, "outputs": None}
         self._write()
+        return anew
 
     def complete(self, name: str, fingerprint: str, outputs: Sequence[Path]) -> None:
         """Notes that a stage is done."""

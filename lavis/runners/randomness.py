@@ -10,16 +10,22 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds ``random``, NumPy and torch."""
+    """Seeds ``random``, NumPy and torch on all devices."""
+    seed_host(seed)
+    torch.manual_seed(seed)
+
+
+def seed_host(seed: int) -> None:
+    """Seeds ``random``, NumPy and torch on the CPU only, which is fast enough to be done for every sample."""
     import numpy as np
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
-def random_state() -> dict[str, Any]:
-    """States of all generators of this process, as plain values and tensors."""
+def random_state(devices: bool = True) -> dict[str, Any]:
+    """States of all generators of this process, as plain values and tensors; of the CPU only without ``devices``."""
     import numpy as np
 
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
@@ -29,7 +35,7 @@ def random_state() -> dict[str, Any]:
         "numpy": (str(name), key_values, int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if devices and torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 

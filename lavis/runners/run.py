@@ -6,6 +6,7 @@ predictions. Starting again continues there: an interrupted training resumes, an
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,19 @@ from lavis.common.config import Config, load_config
 from lavis.common.io import write_json
 from lavis.common.logging import close_logging, get_logger, setup_logging
 from lavis.common.schema import RunConfig
+from lavis.runners.environment import environment
 
 if TYPE_CHECKING:
     from lavis.models.video_llm import VideoLLM
     from lavis.runners.engine import Engine
     from lavis.runners.runner import EvalData, Runner
+
+ESSENTIAL = (
+    "model.", "datasets.", "run.seed", "run.batch_size", "run.accumulat", "run.leftover", "run.learning_rate",
+    "run.min_learning_rate", "run.warmup", "run.schedule", "run.weight_decay", "run.no_decay", "run.betas", "run.eps:",
+    "run.clip_grad_norm", "run.lr_groups", "run.train_splits",
+)  # fmt: skip
+"""Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
 logger = get_logger(__name__)
 
@@ -43,8 +52,8 @@ def train(config: Config | Mapping[str, Any]) -> Path:
     config, run = _checked(config)
     if run.evaluate_only:
         return evaluate(config)
-    with _Session(config, run) as session:
-        session.runner(training=True).train()
+    with _Session(config, run, training=True) as session:
+        session.runner().train()
     return session.folder
 
 
@@ -68,7 +77,7 @@ def evaluate(config: Config | Mapping[str, Any], splits: Sequence[str] | None = 
     if not wanted:
         raise ValueError("there is nothing to evaluate: run.test_splits is empty; name splits, such as [val]")
     with _Session(config, run) as session:
-        runner = session.runner(training=False, splits=wanted)
+        runner = session.runner(wanted)
         with runner.stop:
             results = runner.evaluate(wanted, weights=session.weights)
         write_metrics(session.folder / "metrics.json", results)
@@ -84,7 +93,8 @@ def run_folder(config: Config, run: RunConfig | None = None) -> Path:
 class _Session:
     """What one call builds and has to let go of."""
 
-    def __init__(self, config: Config, run: RunConfig) -> None:
+    def __init__(self, config: Config, run: RunConfig, training: bool = False) -> None:
+        self.training = training
         self.config = config
         self.run = run
         self.folder = run_folder(config, run)
@@ -92,14 +102,16 @@ class _Session:
         self.engine: Engine = _engine(run)
 
     def __enter__(self) -> _Session:
-        from lavis.runners.environment import environment
-
         setup_logging(self.folder)
-        if distributed.is_main():
-            self._note_changes()
-            self.config.save(self.folder / "config.yaml")
-            write_json(self.folder / "environment.json", environment(self.engine.device))
-        logger.info("%s on %s", self.folder, self.engine)
+        try:
+            if distributed.is_main():
+                self._note_changes()
+                self.config.save(self.folder / "config.yaml")
+                write_json(self.folder / "environment.json", environment(self.engine.device))
+            logger.info("%s on %s", self.folder, self.engine)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -108,7 +120,7 @@ class _Session:
         self.engine.close()
         close_logging()
 
-    def runner(self, training: bool, splits: Sequence[str] = ()) -> Runner:
+    def runner(self, splits: Sequence[str] = ()) -> Runner:
         """The runner, with model and data built."""
         from lavis.models.build import build_model
         from lavis.runners.activations import checkpoint_activations
@@ -117,7 +129,7 @@ class _Session:
         from lavis.runners.runner import Runner
         from lavis.tasks.base import build_task
 
-        run, engine = self.run, self.engine
+        run, engine, training = self.run, self.engine, self.training
         model = build_model(self.config["model"])
         if not training:
             self._load_trained(model)
@@ -195,14 +207,28 @@ class _Session:
         logger.info("weights: %d tensors from %s", len(report.loaded), best)
 
     def _note_changes(self) -> None:
-        """Says which settings differ from those this folder was begun with."""
+        """Says which settings differ from those this folder was begun with.
+
+        Raises:
+            ValueError: if an interrupted training would go on with settings it was not begun with.
+        """
         path = self.folder / "config.yaml"
-        if not path.is_file() or not (self.folder / "checkpoints").is_dir():
+        if not path.is_file() or not (self.folder / "checkpoints").is_dir() or self.run.resume == "never":
             return
         changed = differences(load_config(path.resolve()).tree, self.config.tree)
+        essential = [row for row in changed if row.startswith(ESSENTIAL)]
+        latest = self.folder / "checkpoints" / "latest"
+        if essential and self.training and self.run.resume == "auto" and latest.is_dir():
+            raise ValueError(
+                f"{self.folder} holds a training with other settings: {_shown(essential)}. Give this one another name, "
+                f"begin anew with run.resume=never, or go on regardless with run.resume={latest}"
+            )
         if changed:
-            more = f" and {len(changed) - 10} more" if len(changed) > 10 else ""
-            logger.warning("settings changed since this run was begun: %s%s", "; ".join(changed[:10]), more)
+            logger.warning("settings changed since this run was begun: %s", _shown(changed))
+
+
+def _shown(rows: Sequence[str], limit: int = 10) -> str:
+    return "; ".join(rows[:limit]) + (f" and {len(rows) - limit} more" if len(rows) > limit else "")
 
 
 def differences(old: Any, new: Any, at: str = "") -> list[str]:

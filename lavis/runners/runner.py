@@ -26,9 +26,9 @@ from lavis.runners.data import train_loader
 from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, digest, weights_digest, write_metrics
 from lavis.runners.failures import StopRequest, check_finite, memory_advice
 from lavis.runners.hooks import Hook
-from lavis.runners.optim import set_rate
+from lavis.runners.optim import Accumulation, set_rate
 from lavis.runners.schedules import Schedule, build_schedule
-from lavis.runners.state import Progress, find_latest, load_latest, save_latest, save_progress
+from lavis.runners.state import Progress, find_latest, load_latest, remove_latest, save_latest, save_progress
 
 if TYPE_CHECKING:
     from lavis.common.schema import RunConfig
@@ -104,6 +104,7 @@ class Runner:
                 start_method=run.worker_start,
             )
             self.schedule = self._schedule()
+            self.accumulation = Accumulation(run.accumulate, self.sampler.batches, run.accumulation, run.leftover)
 
     @property
     def latest(self) -> Path:
@@ -226,12 +227,12 @@ class Runner:
         self._call("trained")
 
     def _iteration(self, batch: Batch | None) -> None:
-        progress, batches = self.progress, self.sampler.batches
+        progress = self.progress
         rate = self.schedule.rate(progress.epoch, progress.step)
         set_rate(self.engine.optimizer, rate)
-        last = self._ends_update(progress.step, batches)
+        last = self.accumulation.ends_step(progress.step)
         record = StepRecord(progress.epoch, progress.step, progress.global_step, {}, rate)
-        weight = self._weight(progress.step, batches)
+        weight = self.accumulation.weight(progress.step)
         if batch is None and distributed.world_size() > 1:
             # The others wait for this process's gradients, so it contributes nothing rather than stay away.
             batch, weight = self._spare, 0.0
@@ -273,20 +274,6 @@ class Runner:
         check_finite([losses for losses, _ in self._unchecked], [ids for _, ids in self._unchecked], where)
         self._unchecked = []
 
-    def _weight(self, step: int, batches: int) -> float:
-        """Factor of an iteration's loss in its optimizer step."""
-        if self.run.accumulation == "sum":
-            return 1.0
-        size = self.run.accumulate
-        if self.run.leftover == "step" and step >= batches // size * size:
-            size = batches % size
-        return 1.0 / size
-
-    def _ends_update(self, step: int, batches: int) -> bool:
-        if (step + 1) % self.run.accumulate == 0:
-            return True
-        return self.run.leftover == "step" and step + 1 == batches
-
     def _stop_if_asked(self, agreed: bool) -> None:
         """Saves and stops; several processes agree on it, which costs a message, at optimizer steps only."""
         asked = self.stop.number is not None
@@ -309,8 +296,9 @@ class Runner:
         return results
 
     def _resume(self) -> None:
-        wanted = self.run.resume
+        wanted = distributed.broadcast_object(self.run.resume)
         if wanted == "never":
+            remove_latest(self.latest)
             return
         if wanted == "auto":
             folder = find_latest(self.latest)

@@ -103,6 +103,14 @@ def find_latest(folder: Path) -> Path | None:
     return None
 
 
+def remove_latest(folder: Path) -> None:
+    """Removes the checkpoint, so that a training begun anew is not continued with it after an interruption."""
+    if distributed.is_main():
+        for old in (folder, folder.with_name(f".{folder.name}.old")):
+            shutil.rmtree(old, ignore_errors=True)
+    distributed.barrier()
+
+
 def load_latest(folder: Path, engine: Engine, schedule: Schedule) -> Progress:
     """Puts a checkpoint back; every process must call.
 

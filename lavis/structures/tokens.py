@@ -9,10 +9,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class FrameFeatures:
-    """Encoder output of one sample: ``tokens [T, N, C]``, N patch tokens a frame, and ``times`` of T frames, in s."""
+    """Encoder output of one sample.
+
+    Args:
+        tokens: ``[T, N, C]``, N patch tokens a frame.
+        times: of the T frames, in seconds.
+        key: name under which what follows may be cached: that of the frames, if the whole encoder is frozen.
+    """
 
     tokens: Tensor
     times: list[float]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

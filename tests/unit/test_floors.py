@@ -21,6 +21,7 @@ FLOORS = {
     "tasks": 7,
     "runners": 8,
     "preparation": 8,
+    "actions": 9,
     "api": 9,
     "cli": 9,
     "convert": 9,

@@ -78,17 +78,24 @@ def test_no_package_markers_below_tests() -> None:
 RUN_SCRIPTS = sorted(ROOT.glob("run_scripts/**/*.sh"))
 
 
+SHELLS = {"#!/bin/sh": "sh", "#!/usr/bin/env bash": "bash"}
+
+
 @pytest.mark.parametrize("script", RUN_SCRIPTS, ids=shown)
 def test_run_script(script: Path) -> None:
     text = script.read_text()
-    assert text.startswith("#!/usr/bin/env bash\n"), f"{shown(script)} needs the first line #!/usr/bin/env bash"
+    shell = SHELLS.get(text.partition("\n")[0])
+    assert shell, f"{shown(script)} needs one of the first lines {', '.join(SHELLS)}"
     assert os.access(script, os.X_OK), f"{shown(script)} is not executable: chmod +x {shown(script)}"
-    configs = re.findall(r"[\w./-]+\.yaml", text)
-    missing = [name for name in configs if not any((base / name).is_file() for base in (ROOT, ROOT / "configs"))]
-    assert not missing, f"{shown(script)} names configs that do not exist: {missing}"
-    absent = [name for name in re.findall(r"[\w./-]+\.py\b", text) if not (ROOT / name).is_file()]
+    assert subprocess.run([shell, "-n", script], check=False).returncode == 0
+    own_folder = text.replace('$(dirname "$0")', str(script.parent))
+    absent = [name for name in re.findall(r"[\w./-]+\.py\b", own_folder) if not (ROOT / name).is_file()]
     assert not absent, f"{shown(script)} starts a file that does not exist: {absent}"
-    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    configs = re.findall(r"--cfg-path[ =]([\w./-]+)", text)
+    places = [(base / name).with_suffix(".yaml") for name in configs for base in (ROOT, ROOT / "configs")]
+    assert sum(place.is_file() for place in places) == len(configs), (
+        f"{shown(script)} names an absent config: {configs}"
+    )
 
 
 YAML_FILES = sorted(p for folder in ("configs", "lavis") for p in (ROOT / folder).rglob("*.yaml"))

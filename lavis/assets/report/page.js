@@ -86,8 +86,8 @@
     matching.sort((a, b) => key(a) - key(b) || a.dataset.order - b.dataset.order);
     shown = matching.slice(0, limit);
     list.replaceChildren(...shown);
-    $("count").textContent = matching.length === cards.length ? `${cards.length.toLocaleString("en")} queries`
-      : `${matching.length.toLocaleString("en")} of ${cards.length.toLocaleString("en")} queries`;
+    const all = `${cards.length.toLocaleString("en")} ${cards.length === 1 ? "query" : "queries"}`;
+    $("count").textContent = matching.length === cards.length ? all : `${matching.length.toLocaleString("en")} of ${all}`;
     $("nothing").hidden = matching.length > 0;
     $("more").hidden = matching.length <= limit;
     $("more").textContent = `Show ${Math.min(PAGE, matching.length - limit)} more`;

@@ -71,15 +71,19 @@ def read_calce(text: str, duration: float | None) -> list[Window] | None:
 
 
 def _repaired(start: Number, end: Number, duration: float | None) -> Window:
-    """Shortens an end past the video: two numbers run together, a doubled number, or just too large."""
+    """Shortens an end past the video: the duration run together with a number, two numbers, or just too large.
+
+    That four or six digits are two numbers is CALCE's rule for clips of 150 seconds; in videos long enough to have ends
+    of as many digits it is left out.
+    """
     if duration is not None and end > duration:
         digits = str(end)
         if str(duration) in digits:
             rest = digits.replace(str(duration), "")
             end = int(rest) if rest else duration
-        elif len(digits) == 4:
+        elif len(digits) == 4 and duration < 1000:
             end = end % 100
-        elif len(digits) == 6:
+        elif len(digits) == 6 and duration < 100_000:
             end = end % 1000
         else:
             end = duration

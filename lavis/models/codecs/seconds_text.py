@@ -129,9 +129,10 @@ class SecondsText(WindowText):
     def resolution(self, sample: VideoSample) -> float:
         if self.style == "seconds_floats":
             return 0.0
-        step = sample.duration / self.num_indices if self.style == "frame_indices" else 1.0
-        largest = self.num_indices if self.style == "frame_indices" else math.ceil(sample.duration)
-        return step * (0.5 + self._largest_shift(largest))
+        if self.style == "frame_indices":
+            return sample.duration / self.num_indices * (0.5 + self._largest_shift(self.num_indices))
+        rounding = max(0.5, sample.duration % 1)  # an end is not rounded past the end of the video
+        return rounding + self._largest_shift(math.ceil(sample.duration))
 
     def _read(self, text: str, sample: VideoSample) -> list[list[Any]]:
         grid = self.style == "frame_indices"
@@ -159,7 +160,9 @@ class SecondsText(WindowText):
     def _target_unit(self, sample: VideoSample) -> Callable[[float], float]:
         if self.style == "frame_indices":
             return self._unit(sample)
-        return round if self.style == "seconds_integers" else lambda seconds: seconds
+        if self.style == "seconds_integers":
+            return lambda seconds: whole_second(seconds, sample.duration)
+        return lambda seconds: seconds
 
     def _replaced(self, target: str) -> str:
         if self.target_replacement == "none" or not self.replacements:
@@ -178,6 +181,12 @@ class SecondsText(WindowText):
 
 
 _NUMBER = re.compile(r"\d+")
+
+
+def whole_second(seconds: float, duration: float) -> int:
+    """The nearest whole second, but none past the end of a video that a time lies in; an ``int`` stays as it is."""
+    nearest = round(seconds)
+    return math.floor(duration) if seconds <= duration < nearest else nearest
 
 
 def split_numbers(tokenizer: Any, below: int) -> list[int]:

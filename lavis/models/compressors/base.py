@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lavis.common.random import DrawSource
+from lavis.common.tensor_cache import TensorCache, weights_state
 from lavis.layers.qformer import QFormer
 from lavis.structures import FrameFeatures, TimedTokens, VideoSample
 
@@ -92,6 +93,7 @@ class QFormerCompressor(Compressor):
         qformer: its sizes; ``None`` for BLIP-2's.
         text: whether it has a text half (``encode_text``).
         frozen_dropout: keep its dropout active in training even if none of its weights learns.
+        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -102,8 +104,12 @@ class QFormerCompressor(Compressor):
         qformer: QFormerSettings | None,
         text: bool,
         frozen_dropout: bool,
+        cache_mb: int = 0,
     ) -> None:
         super().__init__()
+        if cache_mb < 0:
+            raise ValueError(f"compressor.cache_mb must be at least 0, got {cache_mb}")
+        self._cache = TensorCache(cache_mb * 2**20)
         if num_queries < 1:
             raise ValueError(f"compressor.num_queries must be at least 1, got {num_queries}")
         self.frozen_dropout = frozen_dropout
@@ -125,8 +131,26 @@ class QFormerCompressor(Compressor):
         return self
 
     def read_frames(self, features: list[FrameFeatures]) -> Tensor:
-        """``[sum(T), Q, width]``: the Q-Former's output for all frames of a batch at once."""
-        visual = torch.cat([f.tokens for f in features])
+        """``[sum(T), Q, width]``: the Q-Former's output for all frames of a batch.
+
+        Frames of a frozen encoder go through a frozen Q-Former once; then its output is kept by their key.
+        """
+        if self.Qformer.training or any(p.requires_grad for p in (*self.Qformer.parameters(), self.query_tokens)):
+            return self._read(torch.cat([f.tokens for f in features]))
+        weights = weights_state(self.Qformer)
+        known = [None if f.key is None else self._cache.get(f.key, weights) for f in features]
+        missing = [f for f, hidden in zip(features, known, strict=True) if hidden is None]
+        if missing:
+            lengths = [len(f.times) for f in missing]
+            fresh = iter(torch.split(self._read(torch.cat([f.tokens for f in missing])), lengths))
+            known = [next(fresh) if hidden is None else hidden for hidden in known]
+            for f, hidden in zip(features, known, strict=True):
+                if f.key is not None and hidden is not None:
+                    self._cache.put(f.key, hidden, weights)
+        device = self.query_tokens.device
+        return torch.cat([hidden.to(device) for hidden in known if hidden is not None])
+
+    def _read(self, visual: Tensor) -> Tensor:
         hidden: Tensor = self.Qformer(self.query_tokens.expand(visual.shape[0], -1, -1), visual=visual)
         return hidden
 

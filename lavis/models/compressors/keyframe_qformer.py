@@ -32,6 +32,7 @@ class KeyframeQFormer(QFormerCompressor):
         keyframes: how frames are chosen; ``None`` for CALCE's first stage.
         text: whether to build the text half of the Q-Former; the choice of subtitles needs it.
         frozen_dropout: keep the dropout of a frozen Q-Former active in training, as the original does.
+        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class KeyframeQFormer(QFormerCompressor):
         keyframes: KeyframeSettings | None = None,
         text: bool = True,
         frozen_dropout: bool = False,
+        cache_mb: int = 0,
     ) -> None:
-        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout)
+        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout, cache_mb)
         if not 1 < reduction <= num_queries:
             raise ValueError(f"compressor.reduction must be in 2 to num_queries ({num_queries}), got {reduction}")
         self.query_proj = nn.Linear(num_queries, num_queries // reduction)

@@ -26,6 +26,7 @@ class QFormerFrames(QFormerCompressor):
         aggregate: ``mean`` makes one token of each frame, after the projection; ``None`` keeps all.
         text: whether to build the text half of the Q-Former, which frames do not need.
         frozen_dropout: keep the dropout of a frozen Q-Former active in training, as the original does.
+        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class QFormerFrames(QFormerCompressor):
         aggregate: Literal["mean"] | None = None,
         text: bool = False,
         frozen_dropout: bool = False,
+        cache_mb: int = 0,
     ) -> None:
-        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout)
+        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout, cache_mb)
         if aggregate not in (None, "mean"):
             raise ValueError(f"compressor.aggregate must be mean or null, got {aggregate!r}")
         self.aggregate = aggregate

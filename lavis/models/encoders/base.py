@@ -5,7 +5,6 @@ a frozen network said about frames it has seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -13,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lavis.common.tensor_cache import TensorCache, weights_state
 from lavis.structures import FrameFeatures, Frames
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -65,7 +65,7 @@ class FrameEncoder(VideoEncoder):
         if cache_mb < 0:
             raise ValueError(f"encoder.cache_mb must be at least 0, got {cache_mb}")
         self.chunk_size = chunk_size
-        self._cache = _TensorCache(cache_mb * 2**20)
+        self._cache = TensorCache(cache_mb * 2**20)
 
     @property
     @abstractmethod
@@ -95,12 +95,13 @@ class FrameEncoder(VideoEncoder):
 
     def forward(self, frames: list[Frames]) -> list[FrameFeatures]:
         # Sample by sample: what is computed, and so each number, does not depend on what a sample is batched with.
-        return [FrameFeatures(self.finish(self._tokens(f)), list(f.times)) for f in frames]
+        whole = not any(p.requires_grad for p in self.parameters())
+        return [FrameFeatures(self.finish(self._tokens(f)), list(f.times), f.key if whole else None) for f in frames]
 
     def _tokens(self, frames: Frames) -> Tensor:
         if not self.frozen:
             return self._chunked(frames.pixels)
-        weights = tuple((id(p), p._version) for p in self.backbone.parameters())
+        weights = weights_state(self.backbone)
         if frames.key is not None:
             known = self._cache.get(frames.key, weights)
             if known is not None:
@@ -133,35 +134,3 @@ def reduce_precision(module: nn.Module, precision: Precision) -> None:
 def precision_context(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Autocast to run such a module in; for fp32 whatever surrounds it stays in force."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=_DTYPES[precision])
-
-
-class _TensorCache:
-    """Tensors on the host by name, least recently used first out, valid for one state of the weights."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.size = 0
-        self._entries: OrderedDict[str, Tensor] = OrderedDict()
-        self._weights: object = None
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, key: str, weights: object) -> Tensor | None:
-        if weights != self._weights or key not in self._entries:
-            return None
-        self._entries.move_to_end(key)
-        return self._entries[key]
-
-    def put(self, key: str, tensor: Tensor, weights: object) -> None:
-        if weights != self._weights:
-            self._entries.clear()
-            self.size, self._weights = 0, weights
-        added = tensor.numel() * tensor.element_size()
-        if added > self.max_bytes or key in self._entries:
-            return
-        self._entries[key] = tensor.detach().cpu()
-        self.size += added
-        while self.size > self.max_bytes:
-            _, dropped = self._entries.popitem(last=False)
-            self.size -= dropped.numel() * dropped.element_size()

@@ -20,6 +20,7 @@ Files under the root::
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -253,7 +254,8 @@ def _background(shot: Shot, size: tuple[int, int]) -> Picture:
     image = np.array(shot.colour, np.float32) * (1 - blend[..., None])
     image += np.array(shot.second, np.float32) * blend[..., None]
     image += np.random.default_rng(shot.seed).normal(0, 4, (height, width, 1)).astype(np.float32)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    picture: Picture = np.clip(image, 0, 255).astype(np.uint8)
+    return picture
 
 
 class SceneRenderer:
@@ -728,7 +730,7 @@ def _apart(rng: random.Random, length: int, count: int) -> list[int]:
     """``count`` sorted positions below ``length``, no two of them neighbours."""
     while True:
         places = sorted(rng.sample(range(length), count))
-        if all(b - a > 1 for a, b in zip(places, places[1:], strict=False)):
+        if all(b - a > 1 for a, b in itertools.pairwise(places)):
             return places
 
 

@@ -135,23 +135,26 @@ class _Scan:
 def _scan(container: Any, stream: Any) -> _Scan:
     first = None
     stamped = True
-    shown: list[tuple[int, bool, int]] = []
+    keyframes: list[int] = []
+    shown: list[tuple[int, int]] = []
     for packet in _packets(container, stream):
         first = first or _first_frame(packet)
-        if packet.size == 0 or packet.is_discard or packet.is_corrupt:
-            continue  # the end marker, frames an edit list cuts off, and a packet the end of the file cuts in two
+        if packet.size == 0 or packet.is_corrupt:
+            continue  # the end marker, and a packet that the end of the file cuts in two
         if packet.pts is None:
             stamped = False
-        else:
-            shown.append((packet.pts, packet.is_keyframe, packet.duration or 0))
-    keyframes = sorted(pts for pts, key, _ in shown if key)
+            continue
+        if packet.is_keyframe:
+            keyframes.append(packet.pts)
+        if not packet.is_discard:  # what an edit list cuts off is decoded, since others refer to it, but not shown
+            shown.append((packet.pts, packet.duration or 0))
     # A stream cut out of a longer one may begin with frames that refer to what is gone: they cannot be decoded.
-    start = keyframes[0] if keyframes else -math.inf
-    kept = sorted((pts, length) for pts, _, length in shown if pts >= start)
+    start = min(keyframes, default=-math.inf)
+    kept = sorted((pts, length) for pts, length in shown if pts >= start)
     pts = [stamp for stamp, _ in kept]
     if not stamped or not pts or any(a == b for a, b in pairwise(pts)):
         return _Scan(first, [], [], 0)
-    return _Scan(first, pts, keyframes or pts[:1], kept[-1][1])
+    return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1])
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

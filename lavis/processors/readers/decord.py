@@ -1,8 +1,9 @@
 """decord, which CALCE, MR.BLIP, MeCo and HawkEye read videos with: their weights saw its frames.
 
 As in CALCE the decoder resizes, to exactly the size asked for, without keeping the aspect ratio. It refuses truncated
-files and AV1, and reads MPEG transport streams wrongly, so these are refused here. The package has wheels for x86-64
-Linux and Windows only.
+files and AV1, and reads MPEG transport streams wrongly, so these are refused here. Of files trimmed by an edit list it
+counts the hidden frames too, and repeats the last one for as many at the end. The package has wheels for x86-64 Linux
+and Windows only.
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ class TorchCodecReader(VideoReader):
             from torchcodec.decoders import VideoDecoder
             from torchcodec.transforms import Resize
         except ImportError as error:
-            raise ImportError(
-                f"reader torchcodec needs torchcodec and FFmpeg's libraries: {error}"
-            ) from error
+            raise ImportError(f"reader torchcodec needs torchcodec and FFmpeg's libraries: {error}") from error
         resize = [] if size is None else [Resize(size=list(size))]
         try:
             decoder = VideoDecoder(

@@ -18,6 +18,7 @@ from lavis.datasets.base import MomentDataset
 from lavis.datasets.build import build_dataset, collate
 from lavis.datasets.grounding import GroundingDataset
 from lavis.processors.readers.base import VideoDecodeError
+from lavis.processors.subtitles import SubtitleError
 from lavis.structures import Frames, Moment, VideoSample, Views
 
 ROWS = [
@@ -43,12 +44,16 @@ class FakeProcessor:
     def __init__(self, *broken: str) -> None:
         self.broken = broken
         self.train: bool | None = None
+        self.epoch: int | None = None
 
     def __call__(self, sample: VideoSample, train: bool) -> Views:
         self.train = train
         if Path(sample.video).stem in self.broken:
             raise VideoDecodeError(sample.video, "is damaged", "replace it", sample.id)
         return {"frames": Frames(torch.zeros(2, 3, 2, 2), [0.0, 1.0])}
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
 
 @pytest.fixture
@@ -220,6 +225,24 @@ def test_missing_subtitles_found_late(build: Build, folder: Path) -> None:
     skipping = build(**options, on_missing_subtitles="skip")
     assert skipping[0] is None
     assert skipping.skipped_ids == ["Toy_0"]
+
+
+def test_malformed_subtitles(build: Build, folder: Path) -> None:
+    (folder / "srts" / "v0.srt").write_text(SRT + "\n2\n00:00:05,000 --> 00:00:04,000\nBackwards\n")
+    srts = str(folder / "srts")
+    with pytest.raises(SubtitleError, match=r"v0.srt:6: the entry ends before it starts"):
+        build(subtitles=srts)[0]
+    item = build(subtitles=srts, on_malformed_subtitles="skip")[0]
+    assert item is not None
+    assert [line.text for line in item[0].subtitles] == ["hello there"]
+
+
+def test_epochs_reach_the_processor_in_training(build: Build) -> None:
+    processor = FakeProcessor()
+    build(processor).set_epoch(3)
+    assert processor.epoch is None
+    build(processor, train=True, split="train").set_epoch(3)
+    assert processor.epoch == 3
 
 
 def test_training_needs_truth(build: Build, folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from lavis.datasets.base import Item, MomentDataset
 from lavis.datasets.build import build_dataset, splits_of
 from lavis.datasets.mixture import MixtureDataset, shares, slice_of_rounds
-from lavis.structures import Frames, VideoSample
+from lavis.structures import Frames, VideoSample, Views
 
 
 class Numbers(MomentDataset):
@@ -27,6 +27,10 @@ class Numbers(MomentDataset):
             self.mark_skipped(index)
             return None
         return self.samples[index], {"frames": Frames(torch.zeros(1, 3, 2, 2), [0.0])}
+
+
+def no_frames(sample: VideoSample, train: bool) -> Views:
+    return {}
 
 
 def mix(train: bool = True, **options: Any) -> MixtureDataset:
@@ -113,11 +117,11 @@ def test_built_from_nodes(tmp_path: Path) -> None:
         "weights": {"a": 1, "b": 1},
     }
     assert splits_of(node) == ["train", "val"]
-    assert [s.id for s in build_dataset("mix", node, "val", lambda s, t: {}, False).samples] == ["b_1"]
-    train = build_dataset("mix", node, "train", lambda s, t: {}, True)
+    assert [s.id for s in build_dataset("mix", node, "val", no_frames, False).samples] == ["b_1"]
+    train = build_dataset("mix", node, "train", no_frames, True)
     assert [(s.id, s.dataset) for s in train.samples] == [("a_1", "a"), ("b_1", "b")]
     with pytest.raises(ValueError, match=r"parts names no dataset with a split 'test'"):
-        build_dataset("mix", node, "test", lambda s, t: {}, False)
+        build_dataset("mix", node, "test", no_frames, False)
     node["parts"]["a"]["video"] = 3
     with pytest.raises(ValueError, match=r"datasets.mix.parts.a"):
-        build_dataset("mix", node, "train", lambda s, t: {}, True)
+        build_dataset("mix", node, "train", no_frames, True)

@@ -14,7 +14,7 @@ from lavis.common.registry import registry
 from lavis.processors.readers.base import VideoDecodeError, VideoInfo, VideoReader
 from lavis.processors.readers.frame_folder import FrameFolderReader
 from lavis.processors.readers.pyav import PyAVReader
-from tests.video_factory import damage, number_of, truncate, write_audio, write_images, write_video
+from tests.video_factory import damage, number_of, trim, truncate, write_audio, write_images, write_video
 
 PACKAGE = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec", "opencv": "cv2"}
 
@@ -211,6 +211,16 @@ def test_stream_cut_out_of_a_longer_one(clips: Path, tmp_path: Path) -> None:
     assert times[0] == 0.0
     assert 30 < info.num_frames < 64
     assert numbers == list(range(64 - info.num_frames, 64))
+
+
+@pytest.mark.parametrize("hidden", [4, 8, 13])
+def test_trimmed_by_an_edit_list(clips: Path, tmp_path: Path, hidden: int) -> None:
+    path = trim(clips / "plain.mp4", tmp_path / "trimmed.mp4", hidden / 8)
+    info = PyAVReader().probe(path)
+    assert list(info.times) == pytest.approx([i / 8 for i in range(24 - hidden)])
+    for asked in (list(range(24 - hidden)), [0], [23 - hidden, 1]):
+        frames, _ = PyAVReader().read(path, asked, info=info)
+        assert [number_of(frame) for frame in frames] == [hidden + i for i in asked]
 
 
 def test_decord_refuses_transport_streams(clips: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from lavis.common.binding import Binder
+from lavis.common.check import check
+from lavis.common.config import Config
 from lavis.processors.readers.base import VideoDecodeError
 from lavis.processors.readers.pyav import PyAVReader
 from lavis.processors.samplers import FixedRate, Head
@@ -206,20 +207,57 @@ def test_refused_nodes(name: str) -> None:
         build_processor(node)
 
 
-@pytest.mark.parametrize("node", [NODE, changed(times="average_rate", round_times=2, size=[8, 9], train_sampler="fps")])
-def test_schema_accepts_what_is_built(node: dict[str, Any]) -> None:
+def complaints(node: Any) -> list[str]:
+    """Keys that the check of whole configurations complains of."""
+    return [p.key for p in check(Config({"model": {"processor": node}})) if p.key.startswith("model.processor")]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [NODE, {**NODE, "seed": 3}, changed(times="average_rate", round_times=2, size=[8, 9], train_sampler="fps")],
+)
+def test_what_is_built_passes_the_check(node: dict[str, Any]) -> None:
     build_processor(node)
-    binder = Binder()
-    binder.part(node, VideoProcessor, ("model", "processor"))
-    assert [str(problem) for problem in binder.problems] == []
+    assert complaints(node) == []
 
 
-def test_schema_refuses_stray_keys() -> None:
-    binder = Binder()
-    binder.part(changed(sampler={"name": "head", "num_frames": 3, "round_times": 2}), VideoProcessor, ("processor",))
-    assert [problem.key for problem in binder.problems] == ["processor.views.frames.sampler.round_times"]
+VALUES = {"no view", "bad value", "size of three", "round_times"}
+"""What only building notices: the check knows keys and types."""
+
+
+@pytest.mark.parametrize("name", sorted(set(BAD) - VALUES))
+def test_what_is_refused_fails_the_check(name: str) -> None:
+    assert complaints(BAD[name][0])
 
 
 def test_no_views() -> None:
     with pytest.raises(ValueError, match="views is empty"):
         VideoProcessor({})
+
+
+def test_decoded_frames_are_kept_and_change_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "b.mp4", times=[i / 4 for i in range(24)])
+    decoded: list[Path] = []
+    read = PyAVReader.read
+    monkeypatch.setattr(PyAVReader, "read", lambda self, p, *a, **k: decoded.append(p) or read(self, p, *a, **k))
+    processor = build_processor({**NODE, "cache_mb": 4})
+    plain = build_processor(NODE)(sample(path), train=False)["frames"]
+    decoded.clear()
+    for _ in range(3):
+        kept = processor(sample(path), train=False)["frames"]
+        assert torch.equal(kept.pixels, plain.pixels)
+        assert kept.times == plain.times
+    assert len(decoded) == 1
+    write_video(path, times=[i / 8 for i in range(24)])
+    assert processor(sample(path), train=False)["frames"].times != plain.times
+    assert len(decoded) == 2
+
+
+def test_the_memory_for_frames_has_a_limit(tmp_path: Path) -> None:
+    processor = build_processor({**NODE, "cache_mb": 1})
+    for name in "abcde":
+        path = write_video(tmp_path / f"{name}.mp4", times=[i / 4 for i in range(24)])
+        processor(VideoSample(id=name, video=str(path), query="a dog", duration=6), train=False)
+    assert 0 < processor._decoded.size <= 2**20
+    with pytest.raises(ValueError, match="cache_mb"):
+        VideoProcessor(processor.views, cache_mb=-1)

@@ -95,6 +95,7 @@ def test_headline_and_tiles_come_from_the_first_group(page: str) -> None:
 
 
 def test_facts_are_shown(page: str) -> None:
+    assert "<dt>Stage time</dt>" in page
     assert "3 min 20 s" in page
     assert "1, 2" in page
 

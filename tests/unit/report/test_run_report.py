@@ -13,15 +13,12 @@ import pytest
 
 from lavis.processors.readers.base import VideoDecodeError
 from lavis.report.baselines import mean_training_window, random_window, whole_video
+from lavis.report.figures import baseline_answers, learning_curves, recall_curve, table_rows
 from lavis.report.film_strip import film_strip
 from lavis.report.run_folder import StageRun, logged, predictions_of, validation_split
 from lavis.report.run_report import (
-    baseline_answers,
     chosen_cases,
     conditions,
-    learning_curves,
-    recall_curve,
-    table_rows,
     timelines,
     training_seconds,
     write_report,

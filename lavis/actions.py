@@ -1,0 +1,68 @@
+"""Actions of a pipeline besides train, evaluate and infer: make a corpus, merge annotations, write a report.
+
+Their ``settings`` are those of the functions behind them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lavis.common.yaml_tree import ConfigError
+
+if TYPE_CHECKING:
+    from lavis.runners.pipeline import Action, Stage
+
+
+def more_actions() -> Mapping[str, Action]:
+    """Actions by name, for ``lavis.runners.pipeline.run_pipeline``."""
+    return {"generate": generate_stage, "merge": merge_stage, "report": report_stage}
+
+
+def generate_stage(stage: Stage) -> list[Path]:
+    """Makes a corpus of videos: ``generator`` (its name and settings), ``out``, ``counts`` by split, ``workers``."""
+    from lavis.common.construct import build_part
+    from lavis.common.registry import registry
+
+    settings = dict(stage.settings)
+    generator: Any = build_part(registry.generators, settings.pop("generator", "synthetic_moments"), _where(stage))
+    settings = _checked(stage, settings, {"out", "counts", "workers"}, {"out", "counts"})
+    out = Path(settings.pop("out"))
+    generator.generate(out, **settings)
+    return sorted((out / "annotations").glob("*.json*"))
+
+
+def merge_stage(stage: Stage) -> list[Path]:
+    """Writes stage-1 predictions into annotations; settings are those of ``lavis.preparation.merge.jobs``."""
+    from lavis.preparation.merge import jobs, merge
+
+    settings = _checked(stage, dict(stage.settings), _arguments(jobs))
+    return [merge(job).job.out for job in list(jobs(**settings))]
+
+
+def report_stage(stage: Stage) -> list[Path]:
+    """Writes a page about runs: ``runs`` (folders) and ``out``."""
+    from lavis.report.run_report import write_report
+
+    settings = _checked(stage, dict(stage.settings), {"runs", "out"}, {"runs", "out"})
+    return [write_report(**settings)]
+
+
+def _checked(
+    stage: Stage, settings: dict[str, Any], known: Collection[str], needed: Collection[str] = ()
+) -> dict[str, Any]:
+    unknown, missing = sorted(set(settings) - set(known)), sorted(set(needed) - set(settings))
+    if unknown or missing:
+        fault = f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing)}"
+        raise ConfigError(f"{_where(stage)}: {fault}; the action {stage.action!r} takes {', '.join(sorted(known))}")
+    return settings
+
+
+def _arguments(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def _where(stage: Stage) -> str:
+    return f"settings of stage {stage.name!r}"

@@ -1,0 +1,88 @@
+"""Multiple-choice answers, and whether they were found in the right place."""
+
+from __future__ import annotations
+
+import pytest
+
+from lavis.metrics.question_answering import QuestionAnswering, option_index
+from lavis.structures import Moment, Prediction, VideoSample
+
+OPTIONS = ["dance.", "a man.", "walk away.", "sit.", "eat."]
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("Option B", 1),
+        ("B", 1),
+        ("(c) walk away", 2),
+        ("Answer: D.", 3),
+        ("E) eat", 4),
+        ("a man", 1),  # words come before letters
+        (" Walk away ", 2),
+        ("b", 1),
+        ("a woman", None),
+        ("F", None),
+        ("", None),
+        ("maybe C", None),
+    ],
+)
+def test_option_index(text: str, index: int | None) -> None:
+    assert option_index(text, OPTIONS) == index
+
+
+def test_without_options_any_letter_counts() -> None:
+    assert option_index("Option G", []) == 6
+
+
+def question(identity: str, answer: str | None = "Option A", **fields: object) -> VideoSample:
+    return VideoSample(identity, "a.mp4", "why?", 20, options=OPTIONS, answer=answer, **fields)  # type: ignore[arg-type]
+
+
+def test_accuracy_overall_and_by_type() -> None:
+    metric = QuestionAnswering()
+    samples = [question("TN_1_0"), question("TN_2_0"), question("CW_1_0"), question("CW_1_1", kind="CH")]
+    texts = ["A", "B", "dance", "no idea"]
+    metric.update(samples, [Prediction(s.id, [], text) for s, text in zip(samples, texts, strict=True)])
+    assert metric.compute() == {
+        "TN": 50,
+        "CW": 100,
+        "CH": 0,
+        "agg_metrics": 0.5,
+        "unanswered": 0.25,
+        "total": 4,
+    }
+
+
+def test_unusable_truth_is_named() -> None:
+    metric = QuestionAnswering()
+    metric.update([question("TN_1_0", answer=None)], [Prediction("TN_1_0", [], "A")])
+    with pytest.raises(ValueError, match="TN_1_0"):
+        metric.compute()
+
+
+def test_grounding() -> None:
+    metric = QuestionAnswering(grounded=True)
+    truths = [[Moment(0, 10), Moment(40, 44)], [Moment(0, 10)], [Moment(0, 10)], [Moment(0, 10)]]
+    samples = [question(f"TN_{i}_0", moments=truth) for i, truth in enumerate(truths)]
+    moments = [
+        [Moment(40, 50), Moment(0, 10)],  # only the first counts: 0.4 of both
+        [Moment(5, 5)],  # without length, inside: IoU 0, all of it in the truth
+        [Moment(20, 30)],  # apart
+        [],
+    ]
+    texts = ["A", "A", "A", "B"]
+    metric.update(samples, [Prediction(s.id, m, t) for s, m, t in zip(samples, moments, texts, strict=True)])
+    figures = metric.compute()
+    assert figures["mIoU"] == pytest.approx(10)
+    assert figures["mIoP"] == pytest.approx(35)
+    assert [figures[f"TIo{x}@{level}"] for x in "UP" for level in (0.3, 0.5)] == [25, 0, 50, 25]
+    assert figures["Acc@GQA"] == 25
+    assert figures["agg_metrics"] == 0.75
+
+
+def test_grounding_needs_truth() -> None:
+    metric = QuestionAnswering(grounded=True)
+    metric.update([question("TN_1_0")], [Prediction("TN_1_0", [], "A")])
+    with pytest.raises(ValueError, match="TN_1_0 has no true moment"):
+        metric.compute()
