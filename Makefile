@@ -19,7 +19,7 @@ TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZER
 TEST_WORKERS ?= 2
 TEST_ARGS ?=
 
-.PHONY: help quickstart install install-dev test parity lint format clean distclean
+.PHONY: help quickstart install install-dev test parity lint style types format clean distclean
 
 help:  ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,12 @@ test: $(INSTALLED_DEV)  ## Run the tests (TEST_ARGS="-k moment" for some of them
 parity: $(INSTALLED_DEV)  ## Compare with outputs of the original systems (GOLDEN=folder).
 	$(TEST_ENV) $(BIN)/python -m tests.parity --golden $(or $(GOLDEN),../shared/golden)
 
-lint: $(INSTALLED_DEV)  ## Check style and types.
+lint: style types  ## Check style and types.
+
+style: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
+
+types: $(INSTALLED_DEV)
 	$(BIN)/mypy
 
 format: $(INSTALLED_DEV)  ## Sort imports and mend what ruff can mend.

@@ -196,9 +196,7 @@ class WithoutFrames:
         """Nothing changes with the epoch."""
 
 
-def find_model(
-    name: str, model_type: str | None = None, options: Sequence[str] = ()
-) -> tuple[Config, Path | None]:
+def find_model(name: str, model_type: str | None = None, options: Sequence[str] = ()) -> tuple[Config, Path | None]:
     """Configuration of a model, and its trained weights if there are any.
 
     Args:

@@ -97,9 +97,7 @@ def _merge(args: argparse.Namespace) -> int:
 
     names = args.dataset or list(SOURCES)
     # All files are found before the first is written.
-    for job in list(
-        jobs(names, results=args.results, annotations=args.annotations, out=args.out, eval_only=args.eval)
-    ):
+    for job in list(jobs(names, results=args.results, annotations=args.annotations, out=args.out, eval_only=args.eval)):
         print(merge(job))
     return 0
 
@@ -290,9 +288,7 @@ def _add_config(command: Any) -> None:
 
 
 def _add_options(command: Any) -> None:
-    command.add_argument(
-        "--options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_OPTIONS_HELP
-    )
+    command.add_argument("--options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_OPTIONS_HELP)
 
 
 def _add_merge(command: Any) -> None:

@@ -38,7 +38,7 @@ class QuestionAnswering(Metric):
     def compute(self) -> dict[str, float]:
         if not self.pairs:
             return {"total": 0}
-        chosen = [option_index(p.text, s.options) for s, p in self.pairs]
+        chosen = [chosen_option(s, p) for s, p in self.pairs]
         right = [c is not None and c == true_option(s) for c, (s, _) in zip(chosen, self.pairs, strict=True)]
         by_type: dict[str, list[bool]] = {}
         for correct, (sample, _) in zip(right, self.pairs, strict=True):
@@ -69,16 +69,28 @@ def option_index(text: str, options: Sequence[str]) -> int | None:
     return index if not options or index < len(options) else None
 
 
+def chosen_option(sample: VideoSample, prediction: Prediction) -> int | None:
+    """Index of the option a prediction chose: the one its codec read (``scores["option"]``), else what its text names."""
+    if "option" in prediction.scores:
+        return int(prediction.scores["option"])
+    return option_index(prediction.text, sample.options)
+
+
 def true_option(sample: VideoSample) -> int:
-    """Index of the right option.
+    """Index of the right option; ``sample.answer`` is that index as text, or names the option.
 
     Raises:
-        ValueError: if the sample's answer names none; names the sample.
+        ValueError: if it is neither; names the sample.
     """
-    index = option_index(sample.answer or "", sample.options)
+    answer = (sample.answer or "").strip()
+    if answer.isdecimal():
+        index = int(answer) if len(answer) < 4 and int(answer) < len(sample.options) else None
+    else:
+        index = option_index(answer, sample.options)
     if index is None:
         raise ValueError(
-            f"sample {sample.id}: the answer {sample.answer!r} is none of the options {shortened(sample.options)}"
+            f"sample {sample.id}: the answer {sample.answer!r} is none of the {len(sample.options)} options "
+            f"({shortened(sample.options)}), nor the index of one"
         )
     return index
 

@@ -1,9 +1,10 @@
 """Stages in order: train, predict, train the next stage on it. What is done and still true is not done again.
 
 A pipeline file lists ``stages``. Each has a ``name``, an ``action``, mostly a ``config`` with ``options``, and perhaps
-``inputs`` and ``outputs``. A stage is skipped if it was completed, its outputs are still there as written, and its
-fingerprint is the same: the resolved configuration and the content of every file it reads. Stages find each other's
-results by path: the second stage's ``prior`` names the first stage's predictions.
+``inputs`` and ``outputs``; ``output_dir`` is where the record goes, by default beside the first stage's run. A stage is
+skipped if it was completed, its outputs are still there as written, and its fingerprint is the same: the resolved
+configuration and the content of every file it reads. Stages find each other's results by path: the second stage's
+``prior`` names the first stage's predictions.
 
 Source: replaces the manual steps of CALCE (tjhd1475/CALCE): run, move files, merge, edit a YAML file, run.
 """
@@ -102,7 +103,7 @@ def run_pipeline(
         actions: further actions by name, besides train, evaluate and infer.
 
     Returns:
-        what became of each stage, in order.
+        what became of each stage, in order; ``<output_dir>/pipelines/<name>.json`` keeps what they were done with.
 
     Raises:
         ConfigError: if the pipeline or the configuration of any stage is faulty; before the first stage is begun.
@@ -110,7 +111,9 @@ def run_pipeline(
     pipeline = load_config(path)
     known = {**ACTIONS, **(actions or {})}
     stages = read_stages(pipeline, options, known)
-    record = Record(Path(pipeline.get("output_dir", "results")) / "pipelines" / f"{pipeline.name}.json")
+    folders = [stage.config.find("run.output_dir") for stage in stages if stage.config is not None]
+    folders.insert(0, pipeline.get("output_dir"))
+    record = Record(Path(next(filter(None, folders), "results")) / "pipelines" / f"{pipeline.name}.json")
     results = []
     for number, stage in enumerate(stages, start=1):
         setup_logging()
@@ -184,8 +187,7 @@ class Record:
         """Changes if the stage's configuration, or the content of any file it reads, does."""
         files = sorted({*stage.inputs, *_files_in(stage.config)})
         contents = {str(file): self._digest(file) for file in files if file.is_file()}
-        tree = None if stage.config is None else stage.config.tree
-        return digest([stage.action, tree, list(stage.splits), dict(stage.settings), contents])
+        return digest([stage.action, _essence(stage.config), list(stage.splits), dict(stage.settings), contents])
 
     def stale(self, name: str, fingerprint: str) -> str | None:
         """Why a stage has to be run; ``None`` if it has not."""
@@ -253,6 +255,14 @@ def _stage(node: Mapping[str, Any], own_options: Sequence[str], options: Sequenc
 def _config_of(stage: Stage) -> Config:
     assert stage.config is not None, f"stage {stage.name} has no config"
     return stage.config
+
+
+def _essence(config: Config | None) -> Any:
+    """The configuration without settings that change how a stage runs and not what comes of it."""
+    if config is None:
+        return None
+    run = {key: value for key, value in (config.get("run") or {}).items() if key not in runs.INCIDENTAL}
+    return {**config.tree, "run": run}
 
 
 def _files_in(config: Config | None) -> Iterator[Path]:

@@ -33,6 +33,13 @@ ESSENTIAL = (
 )  # fmt: skip
 """Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
+INCIDENTAL = frozenset({
+    "activation_checkpointing", "cpu_offload", "device", "eval_batch_size", "find_unused_parameters", "hooks",
+    "log_every", "num_workers", "output_dir", "resume", "save_every", "save_steps", "strategy", "threads",
+    "worker_start", "zero_stage",
+})  # fmt: skip
+"""Settings of ``run`` that change how it runs, and not what comes of it."""
+
 logger = get_logger(__name__)
 
 

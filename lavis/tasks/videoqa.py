@@ -10,7 +10,7 @@ from typing import Any
 
 from lavis.common.registry import registry
 from lavis.metrics.base import Metric
-from lavis.metrics.question_answering import QuestionAnswering, option_index, true_option
+from lavis.metrics.question_answering import QuestionAnswering, chosen_option, true_option
 from lavis.structures import Prediction, VideoSample
 from lavis.tasks.base import Task
 
@@ -35,7 +35,7 @@ class VideoQA(Task):
         return [
             {
                 "qid": sample.id,
-                "prediction": option_index(prediction.text, sample.options),
+                "prediction": chosen_option(sample, prediction),
                 "target": None if sample.answer is None else true_option(sample),
             }
             for sample, prediction in zip(samples, predictions, strict=True)

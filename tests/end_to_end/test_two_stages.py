@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -251,3 +252,29 @@ def test_as_a_pipeline(
     assert main(["pipeline", str(pipeline)]) == 0
     assert (corpus.results / "piped" / "stage1" / "checkpoints" / "best.safetensors").stat().st_mtime_ns == weights
     assert set(corpus.ids("train")) <= set(asked)
+
+
+def tiny_options(corpus: Corpus, dataset: str, tiny: str) -> list[str]:
+    """Options that shrink a published experiment: the parts of a tiny flavour, our data, one process on a CPU."""
+    model = load_config(tiny)["model"]
+    nodes = {f"model.{key}": node for key, node in model.items()}
+    nodes["model.weights"] = None
+    for key, value in corpus.dataset().items():
+        nodes[f"datasets.{dataset}.{key}"] = value
+    run = {"output_dir": str(corpus.results), "device": "cpu", "precision": "fp32", "num_workers": 0, "epochs": 1}
+    nodes |= {f"run.{key}": value for key, value in {**run, "warmup_steps": 0, "max_steps": 1}.items()}
+    return [f"{key}={yaml.safe_dump(node, default_flow_style=True, width=10**6).strip()}" for key, node in nodes.items()]
+
+
+def test_run_scripts(corpus: Corpus) -> None:
+    scripts = ROOT / "run_scripts" / "CALCE"
+    options = ["--options", *tiny_options(corpus, "qvhighlights", "tiny/calce_stage1")]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    folder = corpus.results / "calce" / "qvh_stage1"
+    for script in ("train/qvh_stage1.sh", "eval/qvh_stage1.sh", "infer/qvh_stage1.sh"):
+        done = command("bash", scripts / script, *options, cwd=corpus.folder, PATH=path, NUM_GPUS="1")
+        assert done.returncode == 0, f"{script}: {done.stderr}"
+        assert done.stdout.strip().splitlines()[-1] == str(folder)
+    assert steps(folder) == [1]
+    for split in SPLITS:
+        assert [row["id"] for row in predictions(folder, f"qvhighlights_{split}")] == corpus.ids(split)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lavis.common.config import Config, merge_trees
 from lavis.common.yaml_tree import Tree, parse_yaml
 
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False), st.text(max_size=4).filter(lambda t: "${" not in t),
-                   st.lists(st.integers(0, 3), max_size=2))  # fmt: skip
+TEXTS = st.text(max_size=4).filter(lambda text: "${" not in text)
+LISTS = st.lists(st.integers(0, 3), max_size=2)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(allow_nan=False), TEXTS, LISTS)
 
 
 def mappings(with_name: bool) -> st.SearchStrategy[dict[str, Any]]:

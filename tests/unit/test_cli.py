@@ -17,7 +17,19 @@ from lavis import cli
 from lavis.structures import Moment, Prediction
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "evaluate", "infer", "merge", "pipeline", "localize", "convert", "list", "show", "report", "quickstart"]
+COMMANDS = [
+    "train",
+    "evaluate",
+    "infer",
+    "merge",
+    "pipeline",
+    "localize",
+    "convert",
+    "list",
+    "show",
+    "report",
+    "quickstart",
+]
 EXPERIMENT = "experiments/calce/qvh_stage1"
 
 Calls = list[tuple[str, Any]]
@@ -98,7 +110,9 @@ def test_infer_predicts_the_given_splits(calls: Calls, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "results/x\n"
 
 
-def test_only_one_process_prints(calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_process_prints(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("RANK", "1")
     assert cli.main(["train", EXPERIMENT]) == 0
     assert capsys.readouterr().out == ""
@@ -152,7 +166,9 @@ def test_localize_prints_moments(localized: dict[str, Any], capsys: pytest.Captu
     assert len(localized["localize"][2]["speech"]) == 1
 
 
-def test_localize_as_json_and_with_a_checkpoint_alone(localized: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_localize_as_json_and_with_a_checkpoint_alone(
+    localized: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["localize", "v.mp4", "unreadable", "--checkpoint", "c.safetensors", "--json", "--device", "cpu"]
     assert cli.main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["moments"] == [[1, 2.5, 0.25], [3, 4]]
@@ -163,7 +179,9 @@ def test_localize_as_json_and_with_a_checkpoint_alone(localized: dict[str, Any],
     assert "could not be read as moments: 'text'" in captured.err
 
 
-def test_localize_takes_the_quickstart_by_default(localized: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_localize_takes_the_quickstart_by_default(
+    localized: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["localize", "v.mp4", "a dog"]) == cli.USER_ERROR
     assert "make quickstart" in capsys.readouterr().err
     for number, name in enumerate(("stage1", "stage2")):
@@ -301,7 +319,9 @@ def test_every_run_script_names_a_configuration_that_exists() -> None:
 
 def test_importing_lavis_imports_no_torch() -> None:
     for statement in ("import lavis", "import lavis.cli", "import lavis.api", "from lavis import registry, load_model"):
-        result = run("-c", f"{statement}\nimport sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)")
+        result = run(
+            "-c", f"{statement}\nimport sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+        )
         assert result.returncode == 0, statement + result.stderr
 
 

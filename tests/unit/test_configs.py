@@ -68,3 +68,22 @@ def test_priors_and_weights_come_from_configured_runs(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_says_what_it_is(name: str) -> None:
     assert (CONFIGS / f"{name}.yaml").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("models/") and "/_" not in name])
+def test_full_size_model_is_assembled_and_its_patterns_match(name: str) -> None:
+    """On the meta device, where a model has shapes and no numbers; tokenizers and pretrained weights are left out."""
+    from lavis.models.build import build_model
+
+    options = ["model.language_model.tokenizer=asset:toy/t5_tokenizer", "model.language_model.pretrained=null"]
+    node = load(name)["model"]
+    if "subtitle_choice" in node:
+        options.append("model.subtitle_choice.tokenizer=asset:toy/bert_tokenizer")
+    if node["language_model"]["name"] == "causal":
+        small = "hidden_size: 64, word_embed_proj_dim: 64, ffn_dim: 64, num_hidden_layers: 1, num_attention_heads: 2"
+        options.append(f"model.language_model.config={{model_type: opt, {small}}}")
+    model = build_model(load_config(CONFIGS / f"{name}.yaml", options)["model"], weights=False, device="meta")
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if node["language_model"]["name"] == "t5":
+        query_proj = 264 if node["compressor"]["name"] == "keyframe_qformer" else 0
+        assert learning == 17_968_128 + 1_574_912 + 2_816 + query_proj  # LoRA, t5_proj, ln_vision of the originals

@@ -218,6 +218,25 @@ class LanguageModel(nn.Module, ABC):
         return [*ids, int(self.tokenizer.eos_token_id)] if text.eos else list(ids)
 
 
+def check_vocabulary(tokenizer: Any, model: Any, setting: str) -> None:
+    """That every token has an embedding: without it, the first text with such a token would stop a run midway.
+
+    Args:
+        tokenizer: of transformers.
+        model: of transformers.
+        setting: dotted key that sets the number of embeddings, for the message.
+
+    Raises:
+        ValueError: if there are more tokens than embeddings.
+    """
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"language_model.tokenizer has {len(tokenizer)} tokens but the language model only {rows} embeddings; "
+            f"choose the tokenizer that belongs to it, or set {setting} to at least {len(tokenizer)}"
+        )
+
+
 def _runs(block: Block) -> list[Any]:
     """Segments with neighbouring plain texts of the same kind joined: a tokenizer sees maximal runs."""
     runs: list[Any] = []

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
-from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput
+from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary
 from lavis.models.language_models.t5 import load_tokenizer
 from lavis.structures import Block, ModelOutput, Packed, Segment, Sequence, Text, TimedTokens
 
@@ -73,6 +73,7 @@ class Causal(LanguageModel):
             )
         self.tokenizer = load_tokenizer(source)
         self.model = _build(pretrained, dict(config or {}))
+        check_vocabulary(self.tokenizer, self.model, "language_model.config.vocab_size")
         self.prepend_bos = prepend_bos
         if use_checkpoint:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
-from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput
+from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary
 from lavis.structures import ModelOutput, Packed
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -98,6 +98,7 @@ class T5(LanguageModel):
             )
         self.tokenizer = load_tokenizer(source)
         self.model = _build(architecture, pretrained, dict(overrides or {}), activation)
+        check_vocabulary(self.tokenizer, self.model, "language_model.overrides.vocab_size")
         if use_checkpoint:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if lora is not None:

@@ -103,12 +103,10 @@ def _load(source: str) -> Any:
 
     place = resolve_asset(source)
     try:
-        tokenizer = BertTokenizer.from_pretrained(place)
+        # The original adds BLIP-2's [DEC], which has no embedding: only a text that contains it would notice.
+        return BertTokenizer.from_pretrained(place)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"subtitle_choice.tokenizer {source!r} cannot be read ({error}); give a folder with vocab.txt, or a hub "
             "name that is cached or reachable"
         ) from error
-    # BLIP-2's Q-Former begins decoded text with [DEC]; it has no embedding row and no effect on retrieval.
-    tokenizer.add_special_tokens({"bos_token": "[DEC]"})
-    return tokenizer

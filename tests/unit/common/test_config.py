@@ -36,7 +36,7 @@ def test_base_then_file_then_options(root: Path) -> None:
 
 
 def test_origins(root: Path) -> None:
-    base = put(root, "base", "a:\n  x: 1\n  y: 2\nempty: {}\n")
+    put(root, "base", "a:\n  x: 1\n  y: 2\nempty: {}\n")
     main = put(root, "main", "_base_: base\na:\n  y: 3\n  z: [1, 2]\n")
     config = load_config(main, ["a.w=0"])
     assert config.origin("a.x") == "configs/base.yaml:2"
@@ -185,10 +185,10 @@ def test_saved_tree_reads_back(root: Path, tmp_path: Path) -> None:
 
 
 def test_yaml_with_origins_is_yaml(root: Path) -> None:
-    file = put(root, "main", 'a:\n  b: [1, 2]\n  c: "x: y"\nd: null\n')
+    put(root, "main", 'a:\n  b: [1, 2]\n  c: "x: y"\nd: null\n')
     config = load_config("main", ["a.e=1"])
     text = config.to_yaml(origins=True)
-    assert f"  b: [1, 2]  # configs/main.yaml:2" in text
+    assert "  b: [1, 2]  # configs/main.yaml:2" in text
     assert "  e: 1  # --options" in text
     assert parse_yaml(text, "shown").value == config.tree
 

@@ -47,7 +47,12 @@ def test_written_files_follow_umask(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("{", "line 1, column 2"), ('{"a": 1,\n "b" 2}', "line 2, column 6"), ("", "line 1, column 1"), ("NaN]", "column 4")],
+    [
+        ("{", "line 1, column 2"),
+        ('{"a": 1,\n "b" 2}', "line 2, column 6"),
+        ("", "line 1, column 1"),
+        ("NaN]", "column 4"),
+    ],
 )
 def test_read_json_names_place(tmp_path: Path, text: str, place: str) -> None:
     file = tmp_path / "x.json"

@@ -33,7 +33,10 @@ def messages(**tree: Any) -> list[str]:
     [
         ("modle=1", "modle: unknown key of a configuration. Did you mean 'model'?"),
         ("model.comprssor=1", "Did you mean 'compressor'?"),
-        ("model.encoder.image_sizes=1", "model.encoder.image_sizes: unknown key of encoder 'eva_vit'. Did you mean 'im"),
+        (
+            "model.encoder.image_sizes=1",
+            "model.encoder.image_sizes: unknown key of encoder 'eva_vit'. Did you mean 'im",
+        ),
         ("model.encoder.width=wide", "model.encoder.width: must be a whole number, got 'wide'"),
         ("model.encoder.width=3.0", "must be a whole number, got 3.0 (write 3)"),
         ("model.encoder.use_checkpoint=1", "must be true or false, got 1"),
@@ -62,7 +65,10 @@ def messages(**tree: Any) -> list[str]:
         ("run.schedule={name: constant, epochs: 3}", "gets 'epochs' from the builder; remove it"),
         ("run.hooks=[{name: timer, foo: 1}]", "run.hooks.0.foo: unknown key of hook 'timer'"),
         ("run.monitor={split: dev}", "run.monitor: split 'dev' is none of run.valid_splits ['val']"),
-        ("run.valid_splits=[dev]", "run.monitor: split 'val' is none of run.valid_splits ['dev']; set run.monitor.split"),
+        (
+            "run.valid_splits=[dev]",
+            "run.monitor: split 'val' is none of run.valid_splits ['dev']; set run.monitor.split",
+        ),
         ("run.lr_groups={'a.*': fast}", "run.lr_groups.a.*: must be a number, got 'fast'"),
         ("task=moment_retreival", "unknown task 'moment_retreival'. Did you mean 'moment_retrieval'?"),
         ("task={name: moment_retrieval, metrics: [temporl]}", "Did you mean 'temporal'?"),
@@ -102,7 +108,9 @@ def test_splits_must_exist() -> None:
     grounding = {"name": "grounding", "format": {"name": "calce"}, "videos": "v", "annotations": {"train": "a"}}
     mixture = {"name": "mixture", "parts": {"one": grounding}}
     for node in (grounding, mixture):
-        found = messages(datasets={"d": node}, run={"train_splits": ["train"], "valid_splits": [], "test_splits": ["tset"]})
+        found = messages(
+            datasets={"d": node}, run={"train_splits": ["train"], "valid_splits": [], "test_splits": ["tset"]}
+        )
         assert found == ["run.test_splits: no dataset has a split 'tset'; there are train"]
 
 
@@ -148,7 +156,9 @@ def test_missing_optional_package_is_a_problem_of_its_part_alone(monkeypatch: py
     monkeypatch.setattr(type(registry.encoders), "get", get)
     found = problems("model.encoder={name: timm_vit, model: vit_tiny}", "model.codec.stile=x")
     assert len(found) == 2
-    assert "encoder 'timm_vit' cannot be imported: No module named 'timm'; install the package that provides" in found[0]
+    assert (
+        "encoder 'timm_vit' cannot be imported: No module named 'timm'; install the package that provides" in found[0]
+    )
     assert "model.codec.stile" in found[1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lavis.metrics.question_answering import QuestionAnswering, option_index
+from lavis.metrics.question_answering import QuestionAnswering, chosen_option, option_index, true_option
 from lavis.structures import Moment, Prediction, VideoSample
 
 OPTIONS = ["dance.", "a man.", "walk away.", "sit.", "eat."]
@@ -54,11 +54,18 @@ def test_accuracy_overall_and_by_type() -> None:
     }
 
 
-def test_unusable_truth_is_named() -> None:
-    metric = QuestionAnswering()
-    metric.update([question("TN_1_0", answer=None)], [Prediction("TN_1_0", [], "A")])
+@pytest.mark.parametrize("answer", [None, "", "5", "a woman", "99999"])
+def test_unusable_truth_is_named(answer: str | None) -> None:
     with pytest.raises(ValueError, match="TN_1_0"):
-        metric.compute()
+        true_option(question("TN_1_0", answer=answer))
+
+
+def test_an_option_may_be_given_by_index() -> None:
+    """As the ``option_letter`` codec writes and reads them."""
+    sample = question("TN_1_0", answer="2")
+    assert true_option(sample) == 2
+    assert chosen_option(sample, Prediction(sample.id, [], "I think B", scores={"option": 1.0})) == 1
+    assert chosen_option(sample, Prediction(sample.id, [], "I think B")) is None
 
 
 def test_grounding() -> None:

@@ -46,7 +46,7 @@ def test_processes_get_equally_many(monkeypatch: pytest.MonkeyPatch) -> None:
         as_rank(monkeypatch, rank, 3)
         shares.append([index for batch in EpochSampler(7, 1, seed=0) for _, index in batch])
     assert [len(share) for share in shares] == [3, 3, 3]
-    assert set(sum(shares, [])) == set(range(7))
+    assert {index for share in shares for index in share} == set(range(7))
 
 
 def test_evaluation_gives_each_sample_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_torn_manifest(runner: Runner) -> None:
     with pytest.raises(CheckpointError, match=r"manifest\.json cannot be read"):
         reload(runner)
     manifest.unlink()
-    with pytest.raises(CheckpointError, match="it is torn; remove it, or set run.resume=never"):
+    with pytest.raises(CheckpointError, match=r"it is torn; remove it, or set run\.resume=never"):
         find_latest(runner.latest)
 
 
