@@ -43,11 +43,13 @@ def merge_stage(stage: Stage) -> list[Path]:
 
 
 def report_stage(stage: Stage) -> list[Path]:
-    """Writes a page about runs: ``runs`` (folders) and ``out``."""
+    """Writes a page about runs, and its table as text; settings are those of ``run_report.write_report``."""
     from lavis.report.run_report import write_report
 
-    settings = _checked(stage, dict(stage.settings), {"runs", "out"}, {"runs", "out"})
-    return [write_report(**settings)]
+    settings = _checked(stage, dict(stage.settings), _arguments(write_report), {"runs", "out"})
+    took = {"Seconds of each stage": ", ".join(f"{name} {seconds:.0f}" for name, seconds in stage.seconds.items())}
+    page = write_report(**{**settings, "facts": {**took, **settings.get("facts", {})}})
+    return [page, page.with_suffix(".txt")]
 
 
 def _checked(

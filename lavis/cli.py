@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lavis.common.config import Config
     from lavis.structures import Prediction
 
@@ -87,9 +89,20 @@ def _pipeline(args: argparse.Namespace) -> int:
     from lavis.actions import more_actions
     from lavis.runners.pipeline import run_pipeline
 
-    for stage in run_pipeline(args.config, args.options, more_actions()):
-        _say(f"{stage.name}: {'done before' if stage.skipped else f'{stage.seconds:.0f} s'}")
+    results = run_pipeline(args.config, args.options, more_actions())
+    for stage in results:
+        _say(f"{stage.name}: {stage.seconds:.0f} s{' (done before)' if stage.skipped else ''}")
+    for page in [file for stage in results for file in stage.outputs if file.suffix == ".html"]:
+        _say_report(page)
     return 0
+
+
+def _say_report(page: Path) -> None:
+    """Prints the table of a report and where its page lies."""
+    table = page.with_suffix(".txt")
+    if table.is_file():
+        _say("\n" + table.read_text("utf-8").rstrip())
+    _say(f"\nreport: {page}")
 
 
 def _merge(args: argparse.Namespace) -> int:
@@ -184,7 +197,7 @@ def _show(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from lavis.report.run_report import write_report
 
-    print(write_report(args.runs, args.out))
+    _say_report(write_report(args.runs, args.out))
     return 0
 
 
@@ -273,7 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--check", action="store_true", help="check it, and list all problems")
     report = add("report", _report, "Write a page about one or several runs.")
     report.add_argument("runs", nargs="+", help="folders of runs")
-    report.add_argument("--out", default="report", help="folder to write to (default: %(default)s)")
+    report.add_argument("--out", default="report", help="page (.html) or folder to write (default: %(default)s)")
     quickstart = add("quickstart", _quickstart, "Train and evaluate a small model on generated videos.")
     quickstart.add_argument("--system", default="calce", help="default: %(default)s")
     _add_options(quickstart)

@@ -305,9 +305,10 @@ def _not_found(path: str, places: Sequence[Path], relative_to: Path | None) -> s
 
 def _annotated(node: Mapping[str, Any], at: Key, config: Config, depth: int) -> Iterator[str]:
     for key, value in node.items():
-        indent, name = "  " * depth, dump_yaml(key, flow=True).strip()
+        indent, name = "  " * depth, dump_yaml(key, flow=True).rstrip("\n")
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}:\n"
             yield from _annotated(value, (*at, key), config, depth + 1)
         else:
-            yield f"{indent}{name}: {dump_yaml(value, flow=True).strip()}  # {config.origin((*at, key))}\n"
+            text = dump_yaml(value, flow=True).rstrip("\n")
+            yield f"{indent}{name}: {text}  # {config.origin((*at, key))}\n"

@@ -70,24 +70,23 @@ def option_index(text: str, options: Sequence[str]) -> int | None:
 
 
 def chosen_option(sample: VideoSample, prediction: Prediction) -> int | None:
-    """Index of the option a prediction chose: the one its codec read (``scores["option"]``), else what its text names."""
+    """Index of the option a prediction chose: what its codec read (``scores["option"]``), else what its text names."""
     if "option" in prediction.scores:
         return int(prediction.scores["option"])
     return option_index(prediction.text, sample.options)
 
 
 def true_option(sample: VideoSample) -> int:
-    """Index of the right option; ``sample.answer`` is that index as text, or names the option.
+    """Index of the right option: ``sample.extra["answer_index"]``, else what ``sample.answer`` names or is.
 
     Raises:
-        ValueError: if it is neither; names the sample.
+        ValueError: if it is none of the options; names the sample.
     """
     answer = (sample.answer or "").strip()
-    if answer.isdecimal():
-        index = int(answer) if len(answer) < 4 and int(answer) < len(sample.options) else None
-    else:
-        index = option_index(answer, sample.options)
-    if index is None:
+    index = sample.extra.get("answer_index", option_index(answer, sample.options))
+    if index is None and answer.isdecimal() and len(answer) < 4:
+        index = int(answer)
+    if not isinstance(index, int) or not 0 <= index < len(sample.options):
         raise ValueError(
             f"sample {sample.id}: the answer {sample.answer!r} is none of the {len(sample.options)} options "
             f"({shortened(sample.options)}), nor the index of one"

@@ -54,15 +54,16 @@ class Temporal(Metric):
             for sample, prediction in pairs
         ]
         scores = score(rows, self.recall_at)
+        # What the field reports comes first: logs show the head of the list.
         return {
+            **{f"R1@{level}": value for level, value in scores["recall"].items()},
+            "mIoU": scores["mIoU"],
+            "mAP": scores["mAP"]["average"],
             "agg_metrics": scores["R1-avg"],
+            "malformed_predictions": sum(p.malformed for _, p in pairs) / len(pairs),
+            "invalid_predictions": scores["invalid_pred_num"] / len(pairs),
             **{f"r1@{level}": value for level, value in scores["R1"].items()},
             **{f"mAP@{level}": value for level, value in scores["mAP"].items() if level != "average"},
-            "mAP": scores["mAP"]["average"],
-            "mIoU": scores["mIoU"],
-            "invalid_predictions": scores["invalid_pred_num"] / len(pairs),
-            "malformed_predictions": sum(p.malformed for _, p in pairs) / len(pairs),
-            **{f"R1@{level}": value for level, value in scores["recall"].items()},
             "total": len(pairs),
         }
 

@@ -61,8 +61,16 @@ class FinishedRun:
         return tree
 
 
-def stages_of(runs: Sequence[FinishedRun], predictions: str) -> list[StageRun]:
-    """Stages in the order given; runs that differ only in their seed are one stage."""
+def stages_of(
+    runs: Sequence[FinishedRun], predictions: str, titles: Mapping[Path, str] | None = None
+) -> list[StageRun]:
+    """Stages in the order given; runs that differ only in their seed are one stage.
+
+    Args:
+        runs: finished runs, coarse to fine.
+        predictions: file of the evaluated split below ``predictions``, without its ending.
+        titles: what to call stages, by folder of their first run; by default their names as far as they differ.
+    """
     groups: list[list[FinishedRun]] = []
     for run in runs:
         same = next((group for group in groups if group[0].settings() == run.settings()), None)
@@ -73,6 +81,7 @@ def stages_of(runs: Sequence[FinishedRun], predictions: str) -> list[StageRun]:
     names = [group[0].config.name for group in groups]
     short = [name.rpartition("/")[2] for name in names]
     shown = short if len(set(short)) == len(short) else names
+    shown = [(titles or {}).get(group[0].folder, name) for group, name in zip(groups, shown, strict=True)]
     return [
         StageRun(name, [run.folder for run in group], predictions) for name, group in zip(shown, groups, strict=True)
     ]

@@ -79,6 +79,23 @@ def results_table(rows: Sequence[TableRow]) -> str:
     )
 
 
+def results_text(rows: Sequence[TableRow]) -> str:
+    """The table for a terminal: a line a row, aligned, with a heading for each group."""
+    width = max(len(row.name) for row in rows)
+    columns = {name: max(len(name), 14 if any(row.spread for row in rows) else 6) for name in COLUMNS}
+    lines = []
+    for group in dict.fromkeys(row.group for row in rows):
+        members = [row for row in rows if row.group == group]
+        size = next((f" ({row.num_queries:,} queries)" for row in members if row.num_queries is not None), "")
+        lines += ["", f"{group}{size}", " " * width + "".join(f"  {name:>{columns[name]}}" for name in COLUMNS)]
+        for row in members:
+            shown = {name: figure(row.values.get(name)) for name in COLUMNS}
+            for name, value in row.spread.items():
+                shown[name] += f" ± {figure(value)}"
+            lines.append(f"{row.name:<{width}}" + "".join(f"  {shown[name]:>{columns[name]}}" for name in COLUMNS))
+    return "\n".join(lines[1:]) + "\n"
+
+
 def _group(name: str, rows: list[TableRow], with_spread: bool) -> str:
     best = {
         column: max((row.values[column] for row in rows if column in row.values), default=None) for column in COLUMNS

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.io import PathLike
+from lavis.common.io import PathLike, write_text
 from lavis.common.logging import get_logger
 from lavis.datasets.build import splits_of
 from lavis.processors.readers.base import VideoDecodeError
@@ -18,35 +18,53 @@ from lavis.report.film_strip import FilmStrip, film_strip
 from lavis.report.finished_runs import FinishedRun, evaluated_split, samples_of, stages_of
 from lavis.report.page import write_report as write_page
 from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of
+from lavis.report.results_table import results_text
 from lavis.report.timelines import CaseTimeline, Track, best_iou
 from lavis.structures import Prediction, VideoSample
 
 logger = get_logger(__name__)
 
 
-def write_report(runs: Sequence[PathLike], out: PathLike) -> Path:
+def write_report(
+    runs: Sequence[PathLike] | Mapping[str, PathLike],
+    out: PathLike,
+    comparisons: Mapping[str, PathLike] | None = None,
+    title: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the report of run folders, coarse to fine; several seeds of one stage are averaged.
 
     Args:
-        runs: folders like ``results/calce/qvh_stage1``.
-        out: folder of the page.
+        runs: folders like ``results/calce/qvh_stage1``, perhaps by what to call them.
+        out: file of the page (``.html``), or a folder for ``index.html``. The table is also written as text, beside it.
+        comparisons: further runs that get a row in the table and nothing else, by what to call them.
+        title: of the page; by default made of the names of the stages.
+        facts: more conditions for the page.
 
     Returns:
-        ``out/index.html``.
+        the page.
 
     Raises:
         ValueError: if a folder is no run, or the runs have no evaluated split in common.
     """
-    finished = [FinishedRun.read(folder) for folder in runs]
+    titles = {Path(folder): name for name, folder in runs.items()} if isinstance(runs, Mapping) else {}
+    finished = [FinishedRun.read(folder) for folder in titles or runs]
     name, split = evaluated_split(finished)
     last = finished[-1]
     node = last.config["datasets"][name]
-    stages = stages_of(finished, f"{name}_{split}")
-    facts = {"Split": f"{name}, {split}", "Seeds": sorted({run.run.get("seed", 0) for run in finished})}
-    title = " to ".join(stage.name for stage in stages) if len(stages) < 3 else last.config.name
+    predictions = f"{name}_{split}"
+    stages = stages_of(finished, predictions, titles)
+    default = " to ".join(stage.name for stage in stages) if len(stages) < 3 else last.config.name
+    stages += [
+        StageRun(label, [Path(folder)], predictions, "comparison") for label, folder in (comparisons or {}).items()
+    ]
+    known = {"Split": f"{name}, {split}", "Seeds": sorted({run.run.get("seed", 0) for run in finished})}
+    page = Path(out) if Path(out).suffix == ".html" else Path(out, "index.html")
     samples = samples_of(name, node, split)
     train = _training_samples(name, node, last.run.get("train_splits") or ["train"])
-    return write_run_report(Path(out, "index.html"), title, stages, samples, train_samples=train, facts=facts)
+    return write_run_report(
+        page, title or default, stages, samples, train_samples=train, facts={**known, **(facts or {})}
+    )
 
 
 def _training_samples(name: str, node: Mapping[str, Any], splits: Sequence[str]) -> list[VideoSample]:
@@ -109,10 +127,12 @@ def write_run_report(
     if any(len(stage.folders) > 1 for stage in shown):
         note += " Answers are those of the first seed."
     config = {f"{stage.name}: config.yaml": text_of(stage.folders[0], "config.yaml") for stage in shown}
+    rows = table_rows(known, baselines, stages, answers)
+    write_text(Path(path).with_suffix(".txt"), results_text(rows))
     return write_page(
         path,
         title,
-        table_rows(known, baselines, stages, answers),
+        rows,
         [*learning_curves(shown), recall_curve(known, baselines, first)],
         timelines(known, chosen, first, with_frames),
         {**conditions(shown, known), **(facts or {})},

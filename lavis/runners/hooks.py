@@ -124,7 +124,7 @@ class Log(Hook):
         logger.info("epoch %d done: iteration %d, %.1f minutes", progress.epoch, progress.global_step, minutes)
 
     def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:12])
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:7])
         logger.info("%s: %s", name, shown)
         if distributed.is_main():
             progress = runner.progress

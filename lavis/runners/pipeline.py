@@ -44,6 +44,7 @@ class Stage:
         outputs: further files it writes.
         settings: arguments of other actions.
         anew: whether it was begun with something else, so that what it left must not be resumed.
+        seconds: what earlier stages took, by name.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Stage:
     outputs: Sequence[Path] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     anew: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What became of a stage: whether it was ``skipped``, how many ``seconds`` it took, and the files it wrote."""
+    """What became of a stage: whether it was ``skipped``, the ``seconds`` it took (then or now), the files it wrote."""
 
     name: str
     skipped: bool
@@ -126,19 +128,19 @@ def _run_stage(stage: Stage, label: str, action: Action, record: Record) -> Stag
     reason = distributed.broadcast_object(record.stale(stage.name, fingerprint))
     if reason is None:
         logger.info("%s: done already, nothing it depends on has changed", label)
-        return StageResult(stage.name, True, 0.0, record.outputs(stage.name))
+        return StageResult(stage.name, True, record.seconds().get(stage.name, 0.0), record.outputs(stage.name))
     logger.info("%s: %s (%s)", label, stage.action, reason)
     missing = [str(file) for file in stage.inputs if not file.is_file()]
     if missing:
         raise ValueError(f"{label} reads files that do not exist: {', '.join(missing)}; run the stages that write them")
     anew = record.begin(stage.name, fingerprint)
     start = time.monotonic()
-    outputs = [*action(replace(stage, anew=anew)), *stage.outputs]
+    outputs = [*action(replace(stage, anew=anew, seconds=record.seconds())), *stage.outputs]
     seconds = time.monotonic() - start
     absent = [str(file) for file in outputs if not file.is_file()]
     if absent:
         raise ValueError(f"{label} ended without writing {', '.join(absent)}")
-    record.complete(stage.name, fingerprint, outputs)
+    record.complete(stage.name, fingerprint, outputs, seconds)
     return StageResult(stage.name, False, seconds, list(outputs))
 
 
@@ -216,10 +218,14 @@ class Record:
         self._write()
         return anew
 
-    def complete(self, name: str, fingerprint: str, outputs: Sequence[Path]) -> None:
+    def seconds(self) -> dict[str, float]:
+        """What completed stages took, by name; stages that were interrupted count from their last start."""
+        return {name: known["seconds"] for name, known in self._stages.items() if known.get("seconds") is not None}
+
+    def complete(self, name: str, fingerprint: str, outputs: Sequence[Path], seconds: float) -> None:
         """Notes that a stage is done."""
         contents = {str(file): self._digest(file) for file in outputs}
-        self._stages[name] = {"fingerprint": fingerprint, "outputs": contents}
+        self._stages[name] = {"fingerprint": fingerprint, "outputs": contents, "seconds": round(seconds, 1)}
         self._write()
 
     def _digest(self, file: Path) -> str:

@@ -47,7 +47,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
         return record
 
-    stages = [SimpleNamespace(name="one", skipped=True, seconds=0.0)]
+    stages = [SimpleNamespace(name="one", skipped=True, seconds=2.0, outputs=[Path("page.html")])]
     for module, functions in {
         "lavis.runners.run": {"train": Path("results/x"), "evaluate": Path("results/x")},
         "lavis.runners.pipeline": {"run_pipeline": stages},
@@ -133,7 +133,9 @@ def test_pipeline_quickstart_report_and_convert(calls: Calls, capsys: pytest.Cap
     source, out, family, model = calls[3][1]["args"]
     assert (source, out, family) == ("in.pth", "out", "calce")
     assert model["compressor"]["name"] == "qformer_frames"
-    assert "one: done before" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "one: 2 s (done before)" in out
+    assert "report: page.html" in out
 
 
 @pytest.fixture

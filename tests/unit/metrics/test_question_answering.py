@@ -64,6 +64,8 @@ def test_an_option_may_be_given_by_index() -> None:
     """As the ``option_letter`` codec writes and reads them."""
     sample = question("TN_1_0", answer="2")
     assert true_option(sample) == 2
+    assert true_option(question("TN_1_0", answer="eat.", extra={"answer_index": 0})) == 0
+    assert true_option(question("TN_1_0", answer="eat.")) == 4
     assert chosen_option(sample, Prediction(sample.id, [], "I think B", scores={"option": 1.0})) == 1
     assert chosen_option(sample, Prediction(sample.id, [], "I think B")) is None
 

@@ -62,16 +62,16 @@ def test_names_of_figures() -> None:
     names = list(compute(pair("a", [[0, 10]], [[0, 10]])))
     levels = ["0.5", "0.55", "0.6", "0.65", "0.7", "0.75", "0.8", "0.85", "0.9", "0.95"]
     assert names == [
-        "agg_metrics",
-        *(f"r1@{level}" for level in levels),
-        *(f"mAP@{level}" for level in levels),
-        "mAP",
-        "mIoU",
-        "invalid_predictions",
-        "malformed_predictions",
         "R1@0.3",
         "R1@0.5",
         "R1@0.7",
+        "mIoU",
+        "mAP",
+        "agg_metrics",
+        "malformed_predictions",
+        "invalid_predictions",
+        *(f"r1@{level}" for level in levels),
+        *(f"mAP@{level}" for level in levels),
         "total",
     ]
 

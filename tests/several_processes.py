@@ -1,0 +1,63 @@
+"""What a launcher starts in the tests: trains the fake model in every way processes can share it, and reports.
+
+``torchrun --nproc-per-node 2 -m tests.several_processes FOLDER`` writes ``FOLDER/process<rank>.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from lavis.common import distributed
+from lavis.runners.runner import Runner
+from tests.fake_run import FakeData, FakeModel, fake_runner
+
+
+def runner(folder: Path, **settings: Any) -> Runner:
+    """A runner without chance, so that its weights can be compared with those of one process."""
+    model = FakeModel()
+    model.dropout.p = 0.0
+    # The second sample of the first batch of one process is unreadable in the last case.
+    return fake_runner(folder, model, **{"train_data": [FakeData(8, "train")], "epochs": 1, "batch_size": 1, **settings})
+
+
+def report(runner: Runner) -> dict[str, Any]:
+    """Weights, the ids this process was asked, and how far it got."""
+    model = runner.engine.model
+    assert isinstance(model, FakeModel)
+    weights = {name: tensor.tolist() for name, tensor in runner.engine.weights().items()}
+    return {"weights": weights, "asked": model.asked, "steps": runner.progress.global_step}
+
+
+def train(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Trains once."""
+    own = runner(folder, **settings)
+    own.train()
+    result = report(own)
+    own.engine.close()
+    return result
+
+
+def resumed(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Trains in two parts, of which the first ends between two optimizer steps."""
+    train(folder, max_steps=3, valid_splits=[], **settings)
+    return train(folder, **settings)
+
+
+def main(folder: Path) -> None:
+    results = {
+        "ddp": train(folder / "ddp", accumulate=2),
+        "ddp_resumed": resumed(folder / "ddp_resumed", accumulate=2),
+        "fsdp2": train(folder / "fsdp2", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
+        "fsdp2_resumed": resumed(folder / "fsdp2_resumed", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
+        "unreadable": train(
+            folder / "unreadable", train_data=[FakeData(8, "train", unreadable=[0, 3])], valid_splits=[]
+        ),
+    }
+    (folder / f"process{distributed.rank()}.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
