@@ -128,14 +128,14 @@ def _localize(args: argparse.Namespace) -> int:
     if name is None:
         name, found = find_default_model()
         coarse = coarse or found
-    model = load_model(
-        name, is_eval=True, device=args.device, checkpoint=checkpoint, options=args.options, coarse=coarse
-    )
     lines, speech = None, None
     if args.subtitles is not None:
         from lavis.processors.subtitles import read_srt
 
         lines, speech = read_srt(args.subtitles)
+    model = load_model(
+        name, is_eval=True, device=args.device, checkpoint=checkpoint, options=args.options, coarse=coarse
+    )
     _print_prediction(model.localize(args.video, args.query, subtitles=lines, speech=speech), args.json)
     return 0
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ def runner(folder: Path, **settings: Any) -> Runner:
     """A runner without chance, so that its weights can be compared with those of one process."""
     model = FakeModel()
     model.dropout.p = 0.0
-    # The second sample of the first batch of one process is unreadable in the last case.
-    return fake_runner(folder, model, **{"train_data": [FakeData(8, "train")], "epochs": 1, "batch_size": 1, **settings})
+    return fake_runner(
+        folder, model, **{"train_data": [FakeData(8, "train")], "epochs": 1, "batch_size": 1, **settings}
+    )
 
 
 def report(runner: Runner) -> dict[str, Any]:
@@ -53,11 +55,13 @@ def main(folder: Path) -> None:
         "fsdp2": train(folder / "fsdp2", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
         "fsdp2_resumed": resumed(folder / "fsdp2_resumed", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
         "unreadable": train(
-            folder / "unreadable", train_data=[FakeData(8, "train", unreadable=[0, 3])], valid_splits=[]
+            folder / "unreadable", train_data=[FakeData(8, "train", unreadable=range(1, 8))], valid_splits=[]
         ),
     }
     (folder / f"process{distributed.rank()}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
+    # A process that waits for another for ever must not outlive the test.
+    faulthandler.dump_traceback_later(60, exit=True)
     main(Path(sys.argv[1]))

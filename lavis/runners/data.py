@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from lavis.common import distributed
+from lavis.runners.failures import RunError
 from lavis.runners.randomness import random_state, seed_host, set_random_state
 from lavis.structures import Batch
 
@@ -108,6 +109,20 @@ def train_loader(
         dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)
     )
     return loader, sampler
+
+
+def any_batch(loader: DataLoader[Any]) -> Batch:
+    """A batch of the first sample that can be read.
+
+    Raises:
+        RunError: if there is none.
+    """
+    dataset: Any = loader.dataset
+    items = (dataset[0, index] for index in range(len(dataset)))
+    batch = _collate([next((item for item in items if item is not None), None)])
+    if batch is None:
+        raise RunError(f"not one of {len(dataset)} training samples can be read; look at the warnings above")
+    return batch
 
 
 def eval_loader(

@@ -121,7 +121,8 @@ class Log(Hook):
     def trained(self, runner: Runner) -> None:
         progress = runner.progress
         minutes = (time.monotonic() - self._began) / 60
-        logger.info("epoch %d done: iteration %d, %.1f minutes", progress.epoch, progress.global_step, minutes)
+        what = f"within epoch {progress.epoch + 1}" if progress.step else f"epoch {progress.epoch} done"
+        logger.info("%s: iteration %d, %.1f minutes", what, progress.global_step, minutes)
 
     def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
         shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:7])

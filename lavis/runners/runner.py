@@ -22,7 +22,7 @@ from lavis.common import distributed
 from lavis.common.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from lavis.common.logging import Progress as Bar
 from lavis.common.logging import get_logger
-from lavis.runners.data import train_loader
+from lavis.runners.data import any_batch, train_loader
 from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, digest, weights_digest, write_metrics
 from lavis.runners.failures import StopRequest, check_finite, memory_advice
 from lavis.runners.hooks import Hook
@@ -235,7 +235,7 @@ class Runner:
         weight = self.accumulation.weight(progress.step)
         if batch is None and distributed.world_size() > 1:
             # The others wait for this process's gradients, so it contributes nothing rather than stay away.
-            batch, weight = self._spare, 0.0
+            batch, weight = self._spare or any_batch(self.loader), 0.0
         if batch is not None:
             with self.engine.accumulating(last), memory_advice(batch, training=True):
                 record.losses = self._backward(batch, weight)

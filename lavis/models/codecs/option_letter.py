@@ -22,7 +22,7 @@ _LETTERS = "ABCDEFGHIJ"
 class OptionLetter(TimeCodec):
     """Writes the right option's letter as target and reads one back; ``scores["option"]`` is its index.
 
-    The index of the right option is expected in ``sample.answer`` as text.
+    The right option is told by ``sample.extra["answer_index"]``, or by ``sample.answer``: its text, or its index as text.
     """
 
     def format_time(self, seconds: float, sample: VideoSample) -> str:
@@ -35,12 +35,7 @@ class OptionLetter(TimeCodec):
         return windows_text(moments)
 
     def encode(self, sample: VideoSample) -> list[Text]:
-        if sample.answer is None or not sample.answer.isdigit() or int(sample.answer) >= len(sample.options):
-            raise ValueError(
-                f"sample {sample.id}: the answer must be the index of one of {len(sample.options)} options, got "
-                f"{sample.answer!r}"
-            )
-        return [Text(f"Option {_LETTERS[int(sample.answer)]}", learned=True, eos=True)]
+        return [Text(f"Option {_LETTERS[_right(sample)]}", learned=True, eos=True)]
 
     def decode(self, output: ModelOutput, sample: VideoSample) -> Prediction:
         found = _LETTER.search(output.text[:200])
@@ -56,3 +51,22 @@ class OptionLetter(TimeCodec):
 
     def resolution(self, sample: VideoSample) -> float:
         return 0.0
+
+
+def _right(sample: VideoSample) -> int:
+    """Index of the right option.
+
+    Raises:
+        ValueError: if the sample does not tell it.
+    """
+    index = sample.extra.get("answer_index")
+    if index is None and sample.answer in sample.options:
+        index = sample.options.index(sample.answer)
+    if index is None and sample.answer is not None and sample.answer.isdigit():
+        index = int(sample.answer)
+    if not isinstance(index, int) or not 0 <= index < len(sample.options):
+        raise ValueError(
+            f"sample {sample.id}: the answer must be one of {len(sample.options)} options, or its index in "
+            f"extra['answer_index']; got {sample.answer!r} and {index!r}"
+        )
+    return index

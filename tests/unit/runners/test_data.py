@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from lavis.common import distributed
-from lavis.runners.data import EpochSampler, SeededDataset, eval_loader, train_loader
+from lavis.runners.data import EpochSampler, SeededDataset, any_batch, eval_loader, train_loader
+from lavis.runners.failures import RunError
 from tests.fake_run import FakeData
 
 
@@ -103,3 +104,11 @@ def test_data_sets_are_told_the_epoch_where_they_are_read() -> None:
 def test_a_batch_of_which_nothing_could_be_read_is_none() -> None:
     loader = eval_loader(FakeData(3, "val", unreadable=[0, 1]), [0, 1, 2], batch_size=2, num_workers=0, seed=0)
     assert [None if batch is None else len(batch) for batch in loader] == [None, 1]
+
+
+def test_any_readable_sample() -> None:
+    loader, _ = train_loader([FakeData(3, "train", unreadable=[0, 1])], batch_size=1, num_workers=0, seed=0)
+    assert [sample.id for sample in any_batch(loader).samples] == ["train_2"]
+    loader, _ = train_loader([FakeData(2, "train", unreadable=[0, 1])], batch_size=1, num_workers=0, seed=0)
+    with pytest.raises(RunError, match="not one of 2 training samples can be read"):
+        any_batch(loader)
