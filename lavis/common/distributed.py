@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_SHARDED_MARK = "_is_fsdp_managed_module"
+
 
 def initialized() -> bool:
     """Whether a process group exists."""
@@ -94,30 +96,27 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, blocks: Sequence[nn.Module], *, dtype: torch.dtype | None, cpu_offload: bool) -> nn.Module:
-    """Shards parameters over all ranks, in place.
+def shard(model: nn.Module, blocks: Sequence[nn.Module], *, cpu_offload: bool) -> None:
+    """Shards parameters over all ranks, in place. They keep their type: autocast, not sharding, decides the precision.
 
     Args:
-        model: on the rank's device.
+        model: on the rank's device, the same on every rank.
         blocks: modules gathered one at a time in the forward pass, such as transformer layers.
-        dtype: what parameters are gathered as; ``None`` keeps their own. Sums of gradients stay in float32.
         cpu_offload: whether shards wait in host memory.
 
     Raises:
         ValueError: if this torch has no FSDP2 (2.6 or newer has).
     """
     try:
-        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+        from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
     except ImportError as error:
         raise ValueError(
             f"run.strategy=fsdp2 needs torch 2.6 or newer, this is {torch.__version__}; update torch or use ddp"
         ) from error
-    precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32 if dtype else None)
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
     for block in blocks:
-        fully_shard(block, mp_policy=precision, offload_policy=offload)
-    fully_shard(model, mp_policy=precision, offload_policy=offload)
-    return model
+        fully_shard(block, offload_policy=offload)
+    fully_shard(model, offload_policy=offload)
 
 
 @contextmanager
@@ -129,6 +128,10 @@ def gathered(model: nn.Module) -> Iterator[None]:
         yield
         return
     shards = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    # By this mark, generation in transformers recognises a sharded model, and waits for all ranks at every token.
+    marked = [module for module in model.modules() if getattr(module, _SHARDED_MARK, False)]
+    for whole_module in marked:
+        setattr(whole_module, _SHARDED_MARK, False)
     for module in shards:
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
@@ -138,6 +141,8 @@ def gathered(model: nn.Module) -> Iterator[None]:
         for module in shards:
             module.reshard()
             module.set_reshard_after_forward(module is not model, recurse=False)
+        for whole_module in marked:
+            setattr(whole_module, _SHARDED_MARK, True)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -15,13 +15,16 @@ million weights, in three phases:
 ``alignment``
     BLIP-2's second stage: Q-Former and projection learn to caption frames through the frozen T5.
 
+On one core of a busy machine, with bf16 products, the phases took 10, 21 and 2 minutes. The shipped weights come from
+these losses and seed 0, except that their vision phase was run as two cosine schedules of 1,500 and 1,800 steps.
+
 The backbone has therefore seen frames, words and questions, but no video and no moment retrieval. Nothing leaks from
 the corpora made by ``synthetic_moments``: their scripts are seeded by the names of their splits (train, val,
 test), and those used here by other names.
 
 Examples:
     python -m lavis.preparation.pretrain_toy --out lavis/assets/toy --seed 0
-    python -m lavis.preparation.pretrain_toy --out /tmp/toy --work /tmp/toy_work --phase vision
+    python -m lavis.preparation.pretrain_toy --out results/toy --work results/toy/work --phase vision
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ from lavis.preparation.toy_tokenizers import MAX_INTEGER, build_bert_tokenizer, 
 _log = logging.getLogger(__name__)
 
 PHASES = ("language", "vision", "alignment")
-DEFAULT_STEPS = {"language": 1800, "vision": 2800, "alignment": 500}
+DEFAULT_STEPS = {"language": 1800, "vision": 2000, "alignment": 500}
 
 IMAGE_SIZE = 64
 NUM_QUERIES = 4
@@ -533,7 +536,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("results/pretrain_toy"), help="folder of finished phases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--phase", choices=PHASES, action="append", help="only this phase (may be repeated)")
-    parser.add_argument("--steps", type=int, help="of each phase, instead of what the shipped weights had")
+    parser.add_argument("--steps", type=int, help="of each phase, instead of its default")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of products (default: bf16)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     args = parser.parse_args()

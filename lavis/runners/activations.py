@@ -32,10 +32,12 @@ def checkpoint_activations(model: nn.Module) -> list[str]:
     """
     named: list[str] = []
     for path, module in model.named_modules():
-        enable = getattr(module, "gradient_checkpointing_enable", None)
-        able = enable is not None and getattr(module, "supports_gradient_checkpointing", True)
-        if enable is not None and able and not _inside(path, named):
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if getattr(module, "supports_gradient_checkpointing", False) and not _inside(path, named):
+            # The name changed within transformers 5; the old one warns.
+            if hasattr(module, "activation_checkpointing_enable"):
+                module.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+            else:
+                module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             named.append(path)
     for path, block in transformer_blocks(model):
         if not _inside(path, named):

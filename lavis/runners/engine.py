@@ -36,7 +36,8 @@ class Engine:
         eval_precision: of autocast in evaluation; ``None`` is ``precision``.
         strategy: how several processes share the work: ``ddp`` copies the model, ``fsdp2`` shards parameters,
             gradients and optimizer, ``deepspeed`` shards by ZeRO; ``auto`` is what the launcher asks for, else ``ddp``.
-        seed: of ``random``, NumPy and torch; process ``r`` uses ``seed + r``.
+        seed: of ``random``, NumPy and torch. All processes build the same model with it; from ``prepare`` on, process
+            ``r`` uses ``seed + r``.
         threads: CPU threads of this process. ``None`` keeps ``OMP_NUM_THREADS`` or, on a CPU, takes one: threads that
             wait for a core another process holds make small models many times slower.
         deterministic: forbid operations whose result varies.
@@ -86,7 +87,7 @@ class Engine:
         if distributed.initialized():
             atexit.register(distributed.shutdown)
         self._set_threads(threads)
-        seed_everything(seed + distributed.rank())
+        seed_everything(seed)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
@@ -107,13 +108,13 @@ class Engine:
             make_optimizer: gets names and parameters, sharded if they are; ``None`` prepares for evaluation only.
         """
         self.model = model
+        seed_everything(self.seed + distributed.rank())
         sharded = self.strategy == "fsdp2" and distributed.world_size() > 1
         if not (sharded and self.cpu_offload):
             model.to(self.device)
         if sharded:
             blocks = [block for _, block in transformer_blocks(model)]
-            dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-            distributed.shard(model, blocks, dtype=dtype, cpu_offload=self.cpu_offload)
+            distributed.shard(model, blocks, cpu_offload=self.cpu_offload)
         if make_optimizer is None:
             self._wrapped = model
             return

@@ -128,9 +128,9 @@ class Log(Hook):
         shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:7])
         logger.info("%s: %s", name, shown)
         if distributed.is_main():
-            progress = runner.progress
-            row = {"step": progress.global_step, "epoch": progress.epoch, "split": name, **metrics}
-            append_jsonl(_curves(runner), [row])
+            # Only a training run knows how far it is; a later evaluation is no point of its curve.
+            at = {"step": runner.progress.global_step, "epoch": runner.progress.epoch} if runner.learning else {}
+            append_jsonl(_curves(runner), [{**at, "split": name, **metrics}])
 
     def _write(self, runner: Runner, rate: float) -> None:
         own = {name: float(value) / max(1, self._count) for name, value in self._sums.items()}

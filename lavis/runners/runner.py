@@ -94,6 +94,7 @@ class Runner:
         self._pending = False
         self._spare: Batch | None = None
         self._unchecked: list[tuple[dict[str, Tensor], list[str]]] = []
+        self.learning = bool(train_data)
         if train_data:
             self.epochs = 1 if run.debug else run.epochs
             self.loader, self.sampler = train_loader(

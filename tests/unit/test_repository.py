@@ -66,8 +66,11 @@ def test_nothing_belongs_to_one_machine() -> None:
 
 
 def test_no_large_files() -> None:
-    large = [f"{shown(path)}: {path.stat().st_size:,} bytes" for path in files() if path.stat().st_size > 1_000_000]
-    assert not large, "over 1 MB; generate or download instead:\n" + "\n".join(large)
+    # The toy backbone ships, with the command and seed that make it.
+    limits = {"lavis/assets/toy/backbone.safetensors": 20_000_000}
+    sizes = {shown(path): path.stat().st_size for path in files()}
+    large = [f"{name}: {size:,} bytes" for name, size in sizes.items() if size > limits.get(name, 1_000_000)]
+    assert not large, "too large; generate or download instead:\n" + "\n".join(large)
 
 
 def test_no_package_markers_below_tests() -> None:

@@ -174,6 +174,8 @@ def test_models_of_transformers_use_their_own_switch() -> None:
     calls = []
 
     class Pretrained(Stack):
+        supports_gradient_checkpointing = True
+
         def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
             calls.append(gradient_checkpointing_kwargs)
 

@@ -87,6 +87,17 @@ def test_evaluation_takes_the_best_weights(models: list[FakeModel], config: Call
     assert set(json.loads((folder / "metrics.json").read_text())) == {"fake_val", "fake_test", "fake_train"}
 
 
+def test_a_later_evaluation_is_no_point_of_the_learning_curve(
+    models: list[FakeModel], config: Callable[..., Config]
+) -> None:
+    folder = runs.train(config())
+    runs.evaluate(config(), ["val"])
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    validations = [row for row in rows if row.get("split") == "fake_val"]
+    assert [row["epoch"] for row in validations if "epoch" in row] == sorted({row["epoch"] for row in validations[:-1]})
+    assert "epoch" not in validations[-1]
+
+
 def test_evaluation_without_training_says_so(models: list[FakeModel], config: Callable[..., Config]) -> None:
     folder = runs.train(config(evaluate_only=True))
     assert "was not trained here: evaluating the weights of model.weights" in (folder / "run.log").read_text()
