@@ -3,8 +3,8 @@
     python -m benchmarks.quickstart_seeds --seeds 42 43 44
     python -m benchmarks.quickstart_seeds --quick
 
-Each seed is a run of ``lavis quickstart`` with results of its own; the sample data is made once. ``--quick`` scores what
-finished runs have left, and runs nothing.
+Each seed is a run of ``lavis quickstart`` with results of its own; the sample data is made once. ``--quick`` scores
+what finished runs have left, and runs nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def run(seed: int, folder: Path) -> None:
 
 
 def table(folder: Path, seeds: list[int]) -> str:
-    lines = [f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), test split, {platform.processor() or platform.machine()}"]
+    lines = [
+        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), test split, {platform.processor() or platform.machine()}"
+    ]
     lines.append(f"{'':28}" + "".join(f"{name:>18}" for name in FIGURES))
     means: dict[tuple[str, str], float] = {}
     for stage in STAGES:

@@ -14,24 +14,34 @@ from lavis.models.video_llm import VideoLLM
 from lavis.structures import Batch, Frames, Moment, Subtitle, VideoSample
 
 WORDS = (
-    "Query Items Given the video and subtitle query find relevant windows Relevant man dog talks camera runs red blue open "
-    "door said hello Question Option A B C D Considering information presented in frames select correct answer from options "
-    "ref a to is"
+    "Query Items Given the video and subtitle query find relevant windows Relevant man dog talks camera runs red blue "
+    "open door said hello Question Option A B C D Considering information presented in frames select correct answer "
+    "from options ref a to is"
 ).split()
 
 
 @cache
 def t5_tokenizer() -> str:
-    """Folder of a T5-like tokenizer that knows digits, brackets and a few words; ``67`` takes two tokens without ``▁``."""
+    """Folder of a T5-like tokenizer with digits, brackets and a few words; ``67`` takes two tokens without ``▁``."""
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
     from transformers import PreTrainedTokenizerFast
 
     pieces = ["<pad>", "</s>", "<unk>", "▁"]
     numbers = [f"▁{n}" for n in range(160) if n not in (67, 111)] + ["▁6", "▁11"]
-    rest = [*"0123456789.:,[]>()\n-*?", "▁[[", "▁[", "]]", "▁-1", *(f"▁{w}" for w in WORDS), *(chr(c) for c in range(97, 123))]
+    rest = [
+        *"0123456789.:,[]>()\n-*?",
+        "▁[[",
+        "▁[",
+        "]]",
+        "▁-1",
+        *(f"▁{w}" for w in WORDS),
+        *(chr(c) for c in range(97, 123)),
+    ]
     vocabulary = list(dict.fromkeys([*pieces, *numbers, *rest, *(chr(c) for c in range(65, 91))]))
-    scores = [(p, 0.0 if i < 3 else -2.0 if p == "▁" else -1.0 if p[0] == "▁" else -3.0) for i, p in enumerate(vocabulary)]
+    scores = [
+        (p, 0.0 if i < 3 else -2.0 if p == "▁" else -1.0 if p[0] == "▁" else -3.0) for i, p in enumerate(vocabulary)
+    ]
     scores += [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
     tokenizer = Tokenizer(Unigram(scores, unk_id=2))
     tokenizer.normalizer = normalizers.NFKC()
@@ -71,10 +81,11 @@ def vocabulary_size() -> int:
 
 
 def model_node(**changes: Any) -> dict[str, Any]:
-    """``model`` node of a toy CALCE; ``changes`` replace whole parts, a mapping with one key ``+`` is merged instead."""
+    """``model`` node of a toy CALCE; ``changes`` replace parts, a mapping with one key ``+`` is merged instead."""
     node: dict[str, Any] = {
         "encoder": {
-            "name": "eva_vit", "image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2, "vit_precision": "fp32",
+            "name": "eva_vit", "image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2,
+            "vit_precision": "fp32",
         },
         "compressor": {
             "name": "keyframe_qformer",
@@ -94,7 +105,9 @@ def model_node(**changes: Any) -> dict[str, Any]:
             "lora": {"rank": 2, "alpha": 2},
         },
         "generation": {"num_beams": 2, "max_new_tokens": 6},
-        "trainable": ["language_model.*.lora_*", "compressor.t5_proj.*", "compressor.query_proj.*", "encoder.ln_vision.*"],
+        "trainable": [
+            "language_model.*.lora_*", "compressor.t5_proj.*", "compressor.query_proj.*", "encoder.ln_vision.*",
+        ],
     }  # fmt: skip
     for key, value in changes.items():
         merged = isinstance(value, dict) and set(value) == {"+"}

@@ -17,8 +17,8 @@ from lavis.report.figures import baseline_answers, learning_curves, recall_curve
 from lavis.report.film_strip import FilmStrip, film_strip
 from lavis.report.finished_runs import FinishedRun, evaluated_split, samples_of, stages_of
 from lavis.report.page import write_report as write_page
-from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of
 from lavis.report.results_table import results_text
+from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of
 from lavis.report.timelines import CaseTimeline, Track, best_iou
 from lavis.structures import Prediction, VideoSample
 

@@ -12,6 +12,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -216,7 +217,9 @@ class Engine:
                 tensor.copy_(distributed.shard_like(state[name], tensor))
 
     def optimizer_state(self) -> dict[str, Any]:
-        """State of the optimizer, whole, on the CPU; every process must ask."""
+        """State of the optimizer, whole, on the CPU; every process must ask. Empty with deepspeed, see ``save_own``."""
+        if self.strategy == "deepspeed":
+            return {}
         state: dict[str, Any] = self.optimizer.state_dict()
         values = {
             index: {key: distributed.whole(v).cpu() if isinstance(v, Tensor) else v for key, v in row.items()}
@@ -230,6 +233,8 @@ class Engine:
         Raises:
             ValueError: if its groups are not those of this optimizer.
         """
+        if self.strategy == "deepspeed":
+            return
         own = self.optimizer.param_groups
         if [group["names"] for group in own] != [group["names"] for group in state["param_groups"]]:
             raise ValueError("the groups hold other parameters")
@@ -239,6 +244,20 @@ class Engine:
             for index, row in state["state"].items()
         }
         self.optimizer.load_state_dict({"state": values, "param_groups": state["param_groups"]})
+
+    def save_own(self, folder: Path) -> None:
+        """Lets deepspeed write what it holds in parts of its own; every process must call."""
+        if self.strategy == "deepspeed":
+            self._deepspeed.save_checkpoint(str(folder), tag="deepspeed", exclude_frozen_parameters=True)
+
+    def load_own(self, folder: Path) -> None:
+        """Inverts ``save_own``."""
+        if self.strategy == "deepspeed":
+            self._deepspeed.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
+
+    @property
+    def _deepspeed(self) -> Any:
+        return self._wrapped
 
     def close(self) -> None:
         """Lets go of the model and of accelerate's settings, so that another run may follow in this process."""

@@ -1,8 +1,8 @@
 """The ``latest`` checkpoint: all that an interrupted training needs to go on as if nothing had happened.
 
-A folder with the trained weights, optimizer, scaler and schedule, and for each process its random states and gradients
-not yet used. It is written beside the old one and moved into place; a manifest with the size and digest of every file
-tells a whole one from a torn one.
+A folder, on a disk that all processes share, with the trained weights, optimizer, scaler and schedule, and for each
+process its random states and gradients not yet used. It is written beside the old one and moved into place; a manifest
+with the size and digest of every file tells a whole one from a torn one.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def save_latest(folder: Path, engine: Engine, schedule: Schedule, progress: Prog
     distributed.barrier()
     own = {"random": random_state(), "gradients": _gradients(engine) if pending else {}}
     _save(part / _rank_file(), own)
+    engine.save_own(part)
     weights, optimizer = engine.weights(), engine.optimizer_state()
     if distributed.is_main():
         save_checkpoint(part / "weights.safetensors", weights)
@@ -79,7 +80,8 @@ def save_latest(folder: Path, engine: Engine, schedule: Schedule, progress: Prog
         _save(part / "state.pt", {"optimizer": optimizer, "scaler": scaler, "schedule": schedule.state_dict()})
     distributed.barrier()
     if distributed.is_main():
-        files = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(part.iterdir())}
+        paths = sorted(p for p in part.rglob("*") if p.is_file())
+        files = {p.relative_to(part).as_posix(): {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in paths}
         manifest = {"progress": asdict(progress), "processes": distributed.world_size(), "files": files}
         write_json(part / MANIFEST, manifest)
         _swap(part, folder)
@@ -128,6 +130,7 @@ def load_latest(folder: Path, engine: Engine, schedule: Schedule) -> Progress:
             f"{folder}: the optimizer state does not fit ({error}); was run.weight_decay or run.lr_groups changed? "
             "Choose another name for the run, or run.resume=never"
         ) from error
+    engine.load_own(folder)
     if engine.scaler is not None and state["scaler"]:
         engine.scaler.load_state_dict(state["scaler"])
     schedule.load_state_dict(state["schedule"])

@@ -21,6 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),
         *("-m", "tests.several_processes", folder),
         cwd=ROOT,
+        seconds=90,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
@@ -53,6 +54,12 @@ def test_two_processes_learn_what_one_does(processes: list[dict[str, Any]], alon
 @pytest.mark.parametrize("way", ["ddp", "fsdp2"])
 def test_resuming_is_exact(processes: list[dict[str, Any]], way: str) -> None:
     assert processes[0][f"{way}_resumed"]["weights"] == processes[0][way]["weights"]
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(processes: list[dict[str, Any]]) -> None:
+    for process in processes:
+        assert process["ddp_stopped"]["stopped_at"] == 2
+        assert process["ddp_stopped"]["weights"] == process["ddp"]["weights"]
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp2"])

@@ -263,7 +263,7 @@ def tiny_options(corpus: Corpus, dataset: str, tiny: str) -> list[str]:
     for key, value in corpus.dataset().items():
         nodes[f"datasets.{dataset}.{key}"] = value
     run = {"output_dir": str(corpus.results), "device": "cpu", "precision": "fp32", "num_workers": 0, "epochs": 1}
-    nodes |= {f"run.{key}": value for key, value in {**run, "warmup_steps": 0, "max_steps": 1}.items()}
+    nodes |= {f"run.{key}": value for key, value in {**run, "warmup_steps": 0, "max_steps": 1, "log_every": 1}.items()}
     return [f"{key}={dump_yaml(node, flow=True).strip()}" for key, node in nodes.items()]
 
 

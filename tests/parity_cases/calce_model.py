@@ -1,6 +1,6 @@
 """CALCE and MR.BLIP at toy size: prompts, embeddings, logits, loss, gradients and generated windows of whole models.
 
-A folder with ``model.json`` and ``model.safetensors`` is a model; every other JSON file in it with ``samples`` is a case.
+A folder with ``model.json`` and ``model.safetensors`` is a model; every other JSON file in it with ``samples`` a case.
 """
 
 from __future__ import annotations
@@ -212,7 +212,11 @@ class Case:
             counts = self.record["frame_token_counts"]
             assert [t.counts for t in tokens] == counts, f"tokens of frames {[t.counts for t in tokens]} != {counts}"
             numbered = [_numbered(part[0], t.counts) for part, t in zip(parts, tokens, strict=True)]
-            ours = {"video_prompt": numbered, "subtitle_prompt": [p[1] for p in parts], "text_prompt": [p[2] for p in parts]}
+            ours = {
+                "video_prompt": numbered,
+                "subtitle_prompt": [p[1] for p in parts],
+                "text_prompt": [p[2] for p in parts],
+            }
         elif len(parts[0]) == 3:
             listed = [p[0].split("#")[1:] for p in parts]
             ours = {"video_prompt": ["".join(f"f{i}-{t}>" for i, t in enumerate(p))[:-1] for p in listed]}
@@ -272,10 +276,7 @@ class Case:
         assert gap <= tolerance, f"{name} differs by {gap:.3g} (allowed {tolerance:.0e})"
 
     def batch(self) -> Batch:
-        frames = [
-            Frames(pixels, times)
-            for pixels, times in zip(self.video, self.timestamps.tolist(), strict=True)
-        ]
+        frames = [Frames(pixels, times) for pixels, times in zip(self.video, self.timestamps.tolist(), strict=True)]
         return Batch(self.samples(), {"frames": frames})
 
     def samples(self) -> list[VideoSample]:
@@ -292,7 +293,9 @@ class Case:
                     moments=[Moment(*w) for w in json.loads(given["relevant_windows"][i])],
                     subtitles=[Subtitle(s["start"], s["end"], s["text"]) for s in given.get("subtitles", [[]] * 99)[i]],
                     speech=[Moment(*w) for w in given.get("subtitle_durations", [[]] * 99)[i]],
-                    items=given["item_prompt"][i].removeprefix("Items: ").strip().split(",") if "item_prompt" in given else [],
+                    items=given["item_prompt"][i].removeprefix("Items: ").strip().split(",")
+                    if "item_prompt" in given
+                    else [],
                     prior=[Moment(*w) for w in json.loads(stage1[i])] if stage1 else None,
                 )
             )

@@ -22,7 +22,7 @@ _LETTERS = "ABCDEFGHIJ"
 class OptionLetter(TimeCodec):
     """Writes the right option's letter as target and reads one back; ``scores["option"]`` is its index.
 
-    The right option is told by ``sample.extra["answer_index"]``, or by ``sample.answer``: its text, or its index as text.
+    The right option is told by ``sample.extra["answer_index"]``, or by ``sample.answer``: its text, or its index.
     """
 
     def format_time(self, seconds: float, sample: VideoSample) -> str:

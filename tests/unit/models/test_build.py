@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.toy_models import model_node, t5_tokenizer, toy_model
 
 from lavis.common.checkpoint import CheckpointError, save_checkpoint, trainable_state
 from lavis.common.keymap import load_keymap, recognise
 from lavis.convert.convert import convert
 from lavis.models.build import build_model
+from tests.toy_models import model_node, t5_tokenizer, toy_model
 
 PUBLISHED = {"encoder.": "", "compressor.": "", "language_model.model.": "t5_model.base_model.model."}
 

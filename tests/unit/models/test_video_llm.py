@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.toy_models import batch, sample, toy_model
 
 from lavis.models.video_llm import content_words
 from lavis.structures import Moment
+from tests.toy_models import batch, sample, toy_model
 
 
 def test_loss_is_a_finite_scalar_and_reaches_what_learns() -> None:

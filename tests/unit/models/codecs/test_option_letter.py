@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.toy_models import sample
 
 from lavis.models.codecs.option_letter import OptionLetter
 from lavis.structures import ModelOutput
+from tests.toy_models import sample
 
 OPTIONS = ["a dog", "a man", "a cat"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.toy_models import t5_tokenizer, vocabulary_size
 
 from lavis.models.language_models.base import IGNORE
 from lavis.models.language_models.causal import Causal
 from lavis.models.language_models.t5 import T5
 from lavis.structures import Block, Sequence, Text, TimedTokens, Visual
+from tests.toy_models import t5_tokenizer, vocabulary_size
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.toy_models import t5_tokenizer, vocabulary_size
 
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import merge_lora, unmerge_lora
 from lavis.models.language_models.t5 import T5
 from lavis.structures import Block, Sequence, Text, TimedTokens
+from tests.toy_models import t5_tokenizer, vocabulary_size
 
 SIZES = {"d_model": 12, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.toy_models import batch, sample, toy_model
 
 from lavis.models.localizers.coarse_to_fine import CoarseToFine
 from lavis.models.localizers.locate_then_answer import LocateThenAnswer
 from lavis.structures import Batch, Moment, Prediction
+from tests.toy_models import batch, sample, toy_model
 
 FINE = {"name": "interleaved", "show_prior": True}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.toy_models import sample
 
 from lavis.models.codecs.seconds_text import SecondsText
 from lavis.models.prompts.interleaved import Interleaved
 from lavis.structures import Moment, Subtitle, TimedTokens
+from tests.toy_models import sample
 
 TOKENS = TimedTokens(torch.zeros(5, 4), [4, 1], [(0.0, 0.0), (15.2, 15.2)], [0, 1])
 LINES = [Subtitle(8.2, 9.6, "open door")]
@@ -19,7 +19,10 @@ LINES = [Subtitle(8.2, 9.6, "open door")]
 def words(answer: bool = False, subtitles: list[Subtitle] = LINES, prior: Any = None, **fields: Any) -> list[str]:
     asked = sample(prior=prior, options=["a dog", "a man"])
     sequence = Interleaved(task="Find.", **fields)(asked, TOKENS, SecondsText(replace_below=0), subtitles, answer)
-    parts = ["".join(f"<{s.stop - s.start}>" if not hasattr(s, "text") else s.text for s in b.segments) for b in sequence.blocks]
+    parts = [
+        "".join(f"<{s.stop - s.start}>" if not hasattr(s, "text") else s.text for s in b.segments)
+        for b in sequence.blocks
+    ]
     return [*parts, *("".join(s.text for s in sequence.answer),) * answer]
 
 

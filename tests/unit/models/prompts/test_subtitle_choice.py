@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tests.toy_models import bert_tokenizer, sample
 from torch import Tensor
 
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
 from lavis.structures import Subtitle
+from tests.toy_models import bert_tokenizer, sample
 
 
 class Counting:
