@@ -74,8 +74,8 @@ class Corpus:
         }
 
 
-def write_corpus(folder: Path, train: int = 4, val: int = 2, test: int = 3) -> Corpus:
-    """A corpus with one video for every two rows, named ``<split>_<n>``."""
+def write_corpus(folder: Path, train: int = 4, val: int = 2, test: int = 3, rows_of_video: int = 2) -> Corpus:
+    """A corpus with one video for every ``rows_of_video`` rows, named ``<split>_<n>``."""
     corpus = Corpus(folder)
     for name in (corpus.videos, corpus.subtitles):
         name.mkdir(parents=True)
@@ -83,8 +83,8 @@ def write_corpus(folder: Path, train: int = 4, val: int = 2, test: int = 3) -> C
     for split, count in (("train", train), ("val", val), ("test", test)):
         corpus.rows[split] = []
         for i in range(count):
-            video = f"{split}_{i // 2}"
-            if i % 2 == 0:
+            video = f"{split}_{i // rows_of_video}"
+            if i % rows_of_video == 0:
                 write_video(corpus.videos / f"{video}.mp4", num_frames=SECONDS, fps=1)
                 (corpus.subtitles / f"{video}.srt").write_text(SRT)
             start = 2 * (i % 5)
