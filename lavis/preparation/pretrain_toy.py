@@ -15,8 +15,8 @@ million weights, in three phases:
 ``alignment``
     BLIP-2's second stage: Q-Former and projection learn to caption frames through the frozen T5.
 
-On one core of a busy machine, with bf16 products, the phases took 10, 21 and 2 minutes. The shipped weights come from
-these losses and seed 0, except that their vision phase was run as two cosine schedules of 1,500 and 1,800 steps.
+On one core of a machine with two, with bf16 products, the phases took 10, 10 and 2 minutes. The shipped weights are what
+the first command below made, with torch 2.13; other processors round differently, so they come out alike, not equal.
 
 The backbone has therefore seen frames, words and questions, but no video and no moment retrieval. Nothing leaks from
 the corpora made by ``synthetic_moments``: their scripts are seeded by the names of their splits (train, val,

@@ -1,8 +1,9 @@
-"""MR.BLIP's annotations: one row a query; also its rows with answer options and its question answering rows.
+"""MR.BLIP's annotations: one row a query; also its rows with answer options, and those of its other tasks.
 
 Source: *The Surprising Effectiveness of Multimodal Large Language Models for Video Moment Retrieval*
 (sudo-Boris/mr-Blip), as its notebook makes them from QVHighlights, Charades-STA, ActivityNet Captions, NExT-QA and
-NExT-GQA. Windows that end past the video are kept, as there.
+NExT-GQA. Windows that end past the video are kept, as there. Of its rows for action localisation nothing is published
+but what is done with them; here their classes are a list of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lavis.datasets.formats.base import (
     clip_of,
     to_seconds,
 )
-from lavis.structures import VideoSample
+from lavis.structures import Moment, VideoSample
 
 MAX_OPTIONS = 5
 
@@ -33,7 +34,8 @@ class MrBlip(AnnotationFormat):
 
     A row asks by ``query`` (moment retrieval) or ``question`` (question answering). With ``num_option`` the options
     ``a0``, ``a1``, ... become ``VideoSample.options``; the index ``answer`` becomes the answer's text, and is kept as
-    ``extra["answer_index"]``.
+    ``extra["answer_index"]``. With ``labels``, one for each window, a row asks for all actions of a video: they become
+    ``extra["labels"]``, and the query may be empty or absent.
 
     Args:
         on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
@@ -43,7 +45,7 @@ class MrBlip(AnnotationFormat):
 
     required = ("video", "qid", "duration")
     optional = (
-        "query", "question", "relevant_windows", "objects", "start", "end", "kind", "num_option", "answer",
+        "query", "question", "relevant_windows", "labels", "objects", "start", "end", "kind", "num_option", "answer",
         *(f"a{i}" for i in range(MAX_OPTIONS)),
     )  # fmt: skip
 
@@ -65,7 +67,10 @@ class MrBlip(AnnotationFormat):
         moments = None
         if "relevant_windows" in record.fields:
             windows = to_seconds(record.get("relevant_windows"), self.windows_in, duration)
-            moments = self.windows(record, "relevant_windows", windows, duration, counts)
+            if "labels" in record.fields:
+                moments, extra["labels"] = self._labelled(record, windows, duration, counts)
+            else:
+                moments = self.windows(record, "relevant_windows", windows, duration, counts)
             if not moments:
                 return None
         if "objects" in record.fields:
@@ -74,7 +79,7 @@ class MrBlip(AnnotationFormat):
         return VideoSample(
             id=str(record.id),
             video=record.text("video"),
-            query=record.text("question" if "question" in record.fields else "query"),
+            query=self._query(record),
             duration=duration,
             moments=moments,
             clip=clip_of(record),
@@ -83,6 +88,29 @@ class MrBlip(AnnotationFormat):
             kind=record.text("kind") if "kind" in record.fields else None,
             extra=extra,
         )
+
+    def _query(self, record: Record) -> str:
+        if "labels" in record.fields and record.fields.get("query", "") == "":
+            return ""
+        return record.text("question" if "question" in record.fields else "query")
+
+    def _labelled(
+        self, record: Record, windows: Any, duration: float, counts: Counter[str]
+    ) -> tuple[list[Moment], list[str]]:
+        """Moments and their labels; a window that is left out takes its label with it."""
+        labels = record.texts("labels")
+        if not isinstance(windows, list) or len(labels) != len(windows):
+            problem = f"must have one label for each of relevant_windows, got {len(labels)} for {windows!r:.80}"
+            raise record.error("labels", problem, "Correct the row")
+        if not all(label.strip() for label in labels):
+            raise record.error("labels", "holds a blank label", "Correct the row")
+        moments: list[Moment] = []
+        kept: list[str] = []
+        for window, label in zip(windows, labels, strict=True):
+            found = self.windows(record, "relevant_windows", [window], duration, counts)
+            moments += found
+            kept += [label] * len(found)
+        return moments, kept
 
     def _options(self, record: Record) -> list[str]:
         if "num_option" not in record.fields:
