@@ -23,6 +23,8 @@ def more_actions() -> Mapping[str, Action]:
 
 def generate_stage(stage: Stage) -> list[Path]:
     """Makes a corpus of videos: ``generator`` (its name and settings), ``out``, ``counts`` by split, ``workers``."""
+    from tqdm import tqdm
+
     from lavis.common.construct import build_part
     from lavis.common.registry import registry
 
@@ -30,7 +32,9 @@ def generate_stage(stage: Stage) -> list[Path]:
     generator: Any = build_part(registry.generators, settings.pop("generator", "synthetic_moments"), _where(stage))
     settings = _checked(stage, settings, {"out", "counts", "workers"}, {"out", "counts"})
     out = Path(settings.pop("out"))
-    generator.generate(out, **settings)
+    # Without a terminal there is no bar.
+    with tqdm(total=sum(settings["counts"].values()), desc=stage.name, unit="video", disable=None) as bar:
+        generator.generate(out, **settings, progress=lambda done, _: bar.update(done - bar.n))
     return sorted((out / "annotations").glob("*.json*"))
 
 

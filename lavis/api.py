@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 BEST = Path("checkpoints", "best.safetensors")
+TWO_MODELS = ("coarse_to_fine", "locate_then_answer")
+"""Localizers that a coarser model can be attached to."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +65,10 @@ def load_model(
         ConfigError: if there is no such model or its configuration has problems.
         CheckpointError: if weights are missing or do not fit.
     """
-    if coarse is not None:
-        options = [*options, "model.localizer={name: coarse_to_fine}"]
     config, trained = find_model(name, model_type, options)
+    localizer = config.find("model.localizer.name", config.find("model.localizer"))
+    if coarse is not None and localizer not in TWO_MODELS:
+        config, trained = find_model(name, model_type, [*options, "model.localizer={name: coarse_to_fine}"])
     section = Config({k: config[k] for k in ("model", "imports") if k in config}, config.origins, config.path)
     require_valid(section, ("model",))
     from lavis.models.build import build_model, load_model_weights
@@ -79,8 +82,8 @@ def load_model(
         _log.warning("%s has no trained weights: it answers from the weights it starts with", shown)
     model.to(_device(device))
     if coarse is not None:
-        localizer: Any = model.localizer
-        localizer.attach(load_model(coarse, is_eval=is_eval, device=device))
+        attachable: Any = model.localizer
+        attachable.attach(load_model(coarse, is_eval=is_eval, device=device))
     if is_eval:
         model.eval()
     return model

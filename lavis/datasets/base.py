@@ -73,6 +73,11 @@ class MomentDataset(Dataset["Item | None"], ABC):
         return [self.samples[i].id for i in torch.nonzero(self._skipped).flatten().tolist()]
 
     @property
+    def left_out(self) -> int:
+        """Rows of the annotations that are no samples here since they, or their files, are faulty and may be left out."""
+        return sum(self.counts.get(name, 0) for name in ("skipped_rows", "without_video", "without_subtitles"))
+
+    @property
     def counts(self) -> dict[str, int]:
         """Numbers for the report, such as ``rows``, ``skipped_windows``, ``missing_videos``; ``skipped`` items last."""
         return {**self._counts, "samples": len(self), "skipped": len(self.skipped_ids)}

@@ -181,7 +181,9 @@ class GroundingDataset(MomentDataset):
             gone = self._missing("subtitles", self.subtitles, names, strict, SUBTITLE_CURE)
             counts["missing_subtitles"] = len(gone)
             if self.on_missing_subtitles == "skip":
+                silent = [s for s in kept if f"{s.video}.srt" in gone]
                 kept = [s for s in kept if f"{s.video}.srt" not in gone]
+                counts["without_subtitles"] = len(silent)
         if not kept:
             raise ValueError(f"{self.where}: not one of {len(samples)} samples has its files. {VIDEO_CURE}")
         return kept

@@ -82,7 +82,7 @@ class VideoLLM(nn.Module):
         unknown = [s.id for s in batch.samples if s.moments is None and s.answer is None]
         if unknown:
             raise ValueError(f"samples without moments cannot be trained on: {', '.join(unknown[:5])}")
-        output = self.language_model(self.pack(batch, answer=True))
+        output = self.language_model(self.pack(self.localizer.training_batch(self, batch), answer=True))
         assert output.loss is not None
         return {"lm": output.loss}
 

@@ -1,7 +1,8 @@
 """Evaluation of one split: predictions are appended as they come, unique by sample id, then scored.
 
-An interrupted evaluation goes on where it stopped, if weights, configuration and data are the same; their fingerprint
-lies beside the predictions. Every process answers its share once, where the originals answer padded copies as well.
+An interrupted evaluation goes on where it stopped, if weights and configuration are the same; their fingerprint lies
+beside the predictions, with that of each sample: only samples that are new or were changed are asked again. Every process
+answers its share once, where the originals answer padded copies as well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from lavis.structures import Prediction, VideoSample
 if TYPE_CHECKING:
     from lavis.runners.engine import Engine
     from lavis.tasks.base import Task
+
+SELECTING = (
+    "annotations", "prior", "videos", "video_suffix", "check_files", "on_decode_error", "on_missing_video",
+    "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "length",
+)  # fmt: skip
+"""Settings of a data set that decide which samples there are, and not how one is answered: samples speak for themselves."""
+SCORING = ("metrics", "group_by_kind")
 
 logger = get_logger(__name__)
 
@@ -75,12 +83,12 @@ class SplitEvaluator:
         Args:
             engine: holds the prepared model.
             task: predicts and scores.
-            fingerprint: of weights, configuration and precision; that of the data is added.
+            fingerprint: of weights, configuration and precision.
 
         Returns:
-            the metrics, and ``skipped``, the samples without a prediction.
+            the metrics, and ``skipped``, the samples without a prediction, those included whose row of the annotations
+            or files were faulty and might be left out.
         """
-        fingerprint = digest([fingerprint, [repr(sample) for sample in self.samples.values()]])
         known = distributed.broadcast_object(self._earlier(fingerprint) if distributed.is_main() else None)
         todo = [index for identity, index in self.indices.items() if identity not in known]
         if self.settings.max_batches is not None:
@@ -95,7 +103,7 @@ class SplitEvaluator:
             samples = [self.samples[prediction.id] for prediction in ordered]
             self._finish(ordered, task.result_rows(samples, ordered))
             metrics = dict(task.evaluate(samples, ordered))
-            metrics["skipped"] = len(self.indices) - len(ordered)
+            metrics["skipped"] = len(self.indices) - len(ordered) + getattr(self.dataset, "left_out", 0)
         result: dict[str, float] = distributed.broadcast_object(metrics)
         return result
 
@@ -131,25 +139,48 @@ class SplitEvaluator:
         return self.folder / f".{self.name}.process{distributed.rank()}.jsonl"
 
     def _earlier(self, fingerprint: str) -> dict[str, Prediction]:
-        """Predictions of an interrupted evaluation of the same thing; those of another are removed."""
+        """Predictions of an interrupted evaluation of the same thing; those of another, or of samples that are another
+        now, are removed.
+        """
         mark = self.folder / f".{self.name}.fingerprint.json"
         files = [p for p in (self.path, *sorted(self.folder.glob(f".{self.name}.process*.jsonl"))) if p.is_file()]
-        same = mark.is_file() and read_json(mark).get("fingerprint") == fingerprint
-        if not same:
-            if files:
-                logger.debug("%s: predictions of other weights, settings or data are replaced", self.name)
+        before = read_json(mark) if mark.is_file() else {}
+        asked = before.get("samples", {}) if before.get("fingerprint") == fingerprint else {}
+        samples = {identity: digest(repr(sample))[:16] for identity, sample in self.samples.items()}
+        rows = [Prediction.from_json(row) for file in files if asked for row in read_jsonl(file, drop_torn=True)]
+        known = {row.id: row for row in rows if row.id in samples and asked.get(row.id) == samples[row.id]}
+        if files and asked != samples:
+            logger.debug("%s: predictions of other weights, settings or samples are replaced", self.name)
+            # Before the new fingerprint: an interruption in between must not make old answers pass for new ones.
+            write_jsonl(self.path, [prediction.to_json() for prediction in known.values()])
             for file in files:
-                file.unlink()
-            write_json(mark, {"fingerprint": fingerprint})
-            return {}
-        rows = [Prediction.from_json(row) for file in files for row in read_jsonl(file, drop_torn=True)]
-        return {row.id: row for row in rows if row.id in self.indices}
+                if file != self.path:
+                    file.unlink()
+        write_json(mark, {"fingerprint": fingerprint, "samples": samples}, indent=None)
+        return known
 
     def _finish(self, ordered: Sequence[Prediction], rows: Sequence[Mapping[str, Any]]) -> None:
         write_json(self.path.with_suffix(".json"), list(rows), indent=None)
         write_jsonl(self.path, [prediction.to_json() for prediction in ordered])
         for file in self.folder.glob(f".{self.name}.process*.jsonl"):
             file.unlink()
+
+
+def answering(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as far as the answer to a given sample depends on it."""
+    model = {key: value for key, value in config.get("model", {}).items() if key not in ("weights", "trainable")}
+    task = config.get("task")
+    if isinstance(task, Mapping):
+        task = {key: value for key, value in task.items() if key not in SCORING}
+    datasets = {name: _dataset_answering(node) for name, node in (config.get("datasets") or {}).items()}
+    return {"model": model, "datasets": datasets, "task": task}
+
+
+def _dataset_answering(node: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in node.items() if key not in SELECTING}
+    if "parts" in kept:
+        kept["parts"] = {name: _dataset_answering(part) for name, part in kept["parts"].items()}
+    return kept
 
 
 def digest(content: Any) -> str:

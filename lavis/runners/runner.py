@@ -23,7 +23,7 @@ from lavis.common.checkpoint import CheckpointError, read_checkpoint, save_check
 from lavis.common.logging import Progress as Bar
 from lavis.common.logging import get_logger
 from lavis.runners.data import any_batch, train_loader
-from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, digest, weights_digest, write_metrics
+from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, answering, digest, weights_digest, write_metrics
 from lavis.runners.failures import StopRequest, check_finite, memory_advice
 from lavis.runners.hooks import Hook
 from lavis.runners.optim import Accumulation, set_rate
@@ -163,7 +163,7 @@ class Runner:
         names = [f"{dataset}_{split}" for split in splits for dataset in self.eval_data.get(split, {})]
         if not names:
             return {}
-        fingerprint = digest([weights_digest(self.engine.model), self._relevant(), self.engine.eval_precision])
+        fingerprint = digest([weights_digest(self.engine.model), answering(self.config), self.engine.eval_precision])
         results = {}
         for split in splits:
             for dataset, data in self.eval_data.get(split, {}).items():
@@ -332,13 +332,6 @@ class Runner:
             steps_per_epoch=self.sampler.batches,
             accumulate=run.accumulate,
         )
-
-    def _relevant(self) -> dict[str, Any]:
-        """The configuration as far as predictions depend on it."""
-        model = dict(self.config.get("model", {}))
-        for key in ("weights", "trainable"):
-            model.pop(key, None)
-        return {"model": model, "datasets": self.config.get("datasets"), "task": self.config.get("task")}
 
     def _eval_settings(self) -> LoaderSettings:
         run = self.run

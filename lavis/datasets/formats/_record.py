@@ -187,6 +187,8 @@ def load_json(text: str, where: str) -> Any:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise AnnotationError(f"{where}: no valid JSON ({error}). Repair or download the file again") from error
+    except RecursionError as error:
+        raise AnnotationError(f"{where}: JSON nested too deeply to read. Repair or download the file again") from error
 
 
 def _row(value: Any, path: Path, row: str) -> Record:

@@ -65,7 +65,7 @@ class MrBlip(AnnotationFormat):
         extra = self.check_row(record)
         duration = record.positive("duration")
         moments = None
-        if "relevant_windows" in record.fields:
+        if "relevant_windows" in record.fields or "labels" in record.fields:
             windows = to_seconds(record.get("relevant_windows"), self.windows_in, duration)
             if "labels" in record.fields:
                 moments, extra["labels"] = self._labelled(record, windows, duration, counts)
@@ -99,8 +99,10 @@ class MrBlip(AnnotationFormat):
     ) -> tuple[list[Moment], list[str]]:
         """Moments and their labels; a window that is left out takes its label with it."""
         labels = record.texts("labels")
-        if not isinstance(windows, list) or len(labels) != len(windows):
-            problem = f"must have one label for each of relevant_windows, got {len(labels)} for {windows!r:.80}"
+        if not isinstance(windows, list) or not windows:
+            return self.windows(record, "relevant_windows", windows, duration, counts), labels
+        if len(labels) != len(windows):
+            problem = f"must have one label for each of relevant_windows, got {len(labels)} for {len(windows)}"
             raise record.error("labels", problem, "Correct the row")
         if not all(label.strip() for label in labels):
             raise record.error("labels", "holds a blank label", "Correct the row")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lavis.common.registry import registry
-from lavis.models.localizers.base import Localizer
+from lavis.models.localizers.base import Localizer, seen_by
 from lavis.structures import Batch, Prediction
 
 if TYPE_CHECKING:
@@ -46,20 +46,9 @@ class CoarseToFine(Localizer):
                 f"sample {missing} has no prior and no earlier stage is attached: give datasets.<name>.prior, or load "
                 "both stages (lavis localize --coarse RUN)"
             )
-        coarse = self.coarse.generate(self._rough_views(batch))
+        coarse = self.coarse.generate(seen_by(self.coarse, batch))
         samples = [
             sample if sample.prior is not None else sample.with_prior(list(found.moments[: self.max_prior]))
             for sample, found in zip(batch.samples, coarse, strict=True)
         ]
         return model.answer(Batch(samples, batch.views))
-
-    def _rough_views(self, batch: Batch) -> Batch:
-        """The frames the earlier stage is used to: its own processor samples the videos again."""
-        assert self.coarse is not None
-        if self.coarse.processor is None:
-            return batch
-        views = [self.coarse.processor(sample, train=False) for sample in batch.samples]
-        names = views[0].keys() if views else ()
-        return Batch(batch.samples, {name: [v[name] for v in views] for name in names}).to(
-            self.coarse.language_model.device
-        )

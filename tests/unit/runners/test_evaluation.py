@@ -11,6 +11,7 @@ import torch
 
 from lavis.runners.evaluation import weights_digest, write_metrics
 from lavis.runners.runner import Runner
+from lavis.structures import Prediction
 from tests.fake_run import FakeData, FakeModel, fake_runner
 
 Maker = Callable[..., tuple[Runner, FakeModel]]
@@ -81,18 +82,61 @@ def test_other_weights_are_asked_anew(make: Maker) -> None:
     assert len(model.asked) == 5
 
 
-@pytest.mark.parametrize("change", ["data", "precision", "config"])
+@pytest.mark.parametrize("change", ["precision", "model", "task", "reading"])
 def test_other_settings_are_asked_anew(make: Maker, change: str) -> None:
     runner, _ = make()
     runner.evaluate(["val"])
-    data = FakeData(5, "val")
-    if change == "data":
-        data.samples[0] = data.samples[0].with_prior([])
-    other, model = make(eval_data={"val": {"fake": data}}, eval_precision="bf16" if change == "precision" else None)
-    if change == "config":
+    other, model = make(eval_precision="bf16" if change == "precision" else None)
+    if change == "model":
         other.config["model"] = {"name": "fake", "generation": {"num_beams": 1}}
+    elif change == "task":
+        other.config["task"] = {"name": "other"}
+    elif change == "reading":
+        other.config["datasets"] = {"fake": {"subtitles": "elsewhere"}}
     other.evaluate(["val"])
     assert len(model.asked) == 5
+
+
+def test_only_other_samples_are_asked_anew(make: Maker, tmp_path: Path) -> None:
+    runner, _ = make()
+    runner.evaluate(["val"])
+    data = FakeData(6, "val")
+    data.samples[0] = data.samples[0].with_prior([])
+    del data.samples[3]
+    other, model = make(eval_data={"val": {"fake": data}})
+    other.evaluate(["val"])
+    assert model.asked == ["val_0", "val_5"]
+    assert rows(tmp_path) == ["val_0", "val_1", "val_2", "val_4", "val_5"]
+
+
+def test_other_selections_and_metrics_keep_the_answers(make: Maker) -> None:
+    runner, _ = make()
+    runner.config |= {"datasets": {"fake": {"on_decode_error": "raise"}}, "task": {"name": "t", "metrics": ["a"]}}
+    whole = runner.evaluate(["val"])
+    other, model = make()
+    other.config |= {"datasets": {"fake": {"on_decode_error": "skip"}}, "task": {"name": "t", "metrics": ["b"]}}
+    assert other.evaluate(["val"]) == whole
+    assert model.asked == []
+
+
+def test_an_interruption_while_samples_change_leaves_no_old_answer(
+    make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = make()
+    runner.evaluate(["val"])
+    data = FakeData(5, "val")
+    data.samples[0] = data.samples[0].with_prior([])
+    other, model = make(eval_data={"val": {"fake": data}})
+
+    def fail(batch: object) -> list[Prediction]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(model, "generate", fail)
+        other.evaluate(["val"])
+    assert rows(tmp_path) == ["val_1", "val_2", "val_3", "val_4"]
+    other.evaluate(["val"])
+    assert model.asked == ["val_0"]
 
 
 def test_unreadable_samples_are_counted(make: Maker, tmp_path: Path) -> None:

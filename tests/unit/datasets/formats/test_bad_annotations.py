@@ -24,6 +24,7 @@ CALCE = {
 RELEASE = {"qid": 1, "query": "a dog runs", "duration": 20, "vid": "v1", "relevant_windows": [[2, 8]]}
 ACTIVITYNET = {"duration": 20.5, "timestamps": [[0, 5.5]], "sentences": ["a dog runs"]}
 TACOS = {"timestamps": [[10, 40]], "sentences": ["a dog runs"], "fps": 10.0, "num_frames": 100}
+ACTIONS = {"video": "v", "qid": "q", "duration": 9, "relevant_windows": [[0, 2], [3, 4]]}
 
 Read = Callable[..., Annotations]
 
@@ -234,6 +235,11 @@ def test_windows_in_is_checked() -> None:
             [{"video": "v", "qid": "q", "duration": 5, "question": "why?", "answer": 0}],
             r"index of one of 0 options",
         ),
+        ("mr_blip", [{**ACTIONS, "labels": ["Run"]}], r"'labels': must have one label for each.*got 1 for 2"),
+        ("mr_blip", [{**ACTIONS, "labels": ["Run", 3]}], r"'labels': must be a list of texts"),
+        ("mr_blip", [{**ACTIONS, "labels": ["Run", " "]}], r"'labels': holds a blank label"),
+        ("mr_blip", [{**ACTIONS, "relevant_windows": [], "labels": []}], r"'relevant_windows': must be a list of"),
+        ("mr_blip", [{"video": "v", "qid": "q", "duration": 9, "labels": ["a"]}], r"'relevant_windows': is missing"),
     ],
 )
 def test_bad_rows_of_other_formats(read: Read, name: str, value: Any, message: str) -> None:

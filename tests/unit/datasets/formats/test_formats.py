@@ -82,6 +82,17 @@ def test_mr_blip_rows(tmp_path: Path) -> None:
     assert second.extra == {"answer_index": 1}
 
 
+def test_mr_blip_actions(tmp_path: Path) -> None:
+    row = {"video": "v", "qid": "q1", "query": "", "duration": 60, "labels": ["Run", "Jump", "Run"]}
+    row["relevant_windows"] = [[0, 10], [30, 20], [40, 55]]
+    read = registry.formats.get("mr_blip")(on_bad_window="skip").read(write(tmp_path / "a.json", [row]))
+    (sample,) = read.samples
+    assert (sample.query, windows(sample), sample.extra) == ("", [[0, 10], [40, 55]], {"labels": ["Run", "Run"]})
+    assert read.counts == {"rows": 1, "skipped_windows": 1}
+    del row["query"]
+    assert registry.formats.get("mr_blip")(on_bad_window="skip").read(write(tmp_path / "b.json", [row])).samples
+
+
 def test_activitynet_captions(tmp_path: Path) -> None:
     entry = {"duration": 55.15, "timestamps": [[0, 4.14], [4.14, 55.16]], "sentences": ["Two men.", " One man."]}
     result = registry.formats.get("activitynet_captions")().read(write(tmp_path / "val_1.json", {"v_a": entry}))
