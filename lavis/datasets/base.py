@@ -74,7 +74,7 @@ class MomentDataset(Dataset["Item | None"], ABC):
 
     @property
     def left_out(self) -> int:
-        """Rows of the annotations that are no samples here since they, or their files, are faulty and may be left out."""
+        """Rows of the annotations that are no samples since they, or their files, are faulty and may be left out."""
         return sum(self.counts.get(name, 0) for name in ("skipped_rows", "without_video", "without_subtitles"))
 
     @property

@@ -9,13 +9,16 @@ each sample to exactly one process, where the originals pad to equal shares and 
 from __future__ import annotations
 
 import math
+import pickle
 import random
 import signal
+import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, get_worker_info
 
 from lavis.common import distributed
 from lavis.runners.failures import RunError
@@ -95,23 +98,56 @@ class SeededDataset(Dataset[Any]):
         seed_host(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
         try:
             return self.dataset[index]
+        except (ValueError, OSError, ImportError) as error:
+            if get_worker_info() is None or not _survives_pickling(error):
+                raise
+            return _Failure(error, traceback.format_exc())
         finally:
             set_random_state(before)
 
 
+class Loader(DataLoader[Any]):
+    """Batches; an error that a user can mend comes out of a loader process as it was raised there.
+
+    torch would make a message of it that begins with the traceback, and a message is what the user is shown.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # nobody needs torch's own iterator
+        for batch in super().__iter__():
+            if isinstance(batch, _Failure):
+                raise batch.error from _InWorker(f"\n{batch.trace}")
+            yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error on its way out of a loader process, with its traceback, which errors lose there."""
+
+    error: Exception
+    trace: str
+
+
+class _InWorker(Exception):
+    """Shows the traceback of another process above that of this one."""
+
+
+def _survives_pickling(error: Exception) -> bool:
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:  # whatever a foreign error does when it is rebuilt
+        return False
+
+
 def train_loader(
     datasets: Sequence[Dataset[Any]], *, batch_size: int, num_workers: int, seed: int, start_method: str | None = None
-) -> tuple[DataLoader[Any], EpochSampler]:
+) -> tuple[Loader, EpochSampler]:
     """Loader over all training data, and its sampler, which decides the epoch."""
     dataset = SeededDataset(datasets, seed)
     sampler = EpochSampler(len(dataset), batch_size, seed)
-    loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)
-    )
-    return loader, sampler
+    return Loader(dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)), sampler
 
 
-def any_batch(loader: DataLoader[Any]) -> Batch:
+def any_batch(loader: Loader) -> Batch:
     """A batch of the first sample that can be read.
 
     Raises:
@@ -120,7 +156,7 @@ def any_batch(loader: DataLoader[Any]) -> Batch:
     dataset: Any = loader.dataset
     items = (dataset[0, index] for index in range(len(dataset)))
     batch = _collate([next((item for item in items if item is not None), None)])
-    if batch is None:
+    if not isinstance(batch, Batch):
         raise RunError(f"not one of {len(dataset)} training samples can be read; look at the warnings above")
     return batch
 
@@ -133,12 +169,12 @@ def eval_loader(
     num_workers: int,
     seed: int,
     start_method: str | None = None,
-) -> DataLoader[Any]:
+) -> Loader:
     """Loader over this process's part of ``indices``; no sample is given twice."""
     own = indices[distributed.rank() :: distributed.world_size()]
     batches = [[(0, index) for index in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
     common = _common(num_workers if batches else 0, seed, start_method, persistent=False)
-    return DataLoader(SeededDataset([dataset], seed), batch_sampler=batches, **common)
+    return Loader(SeededDataset([dataset], seed), batch_sampler=batches, **common)
 
 
 def _common(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:
@@ -153,10 +189,13 @@ def _common(num_workers: int, seed: int, start_method: str | None, persistent: b
     }
 
 
-def _collate(items: Sequence[Any]) -> Batch | None:
-    """A batch of what could be read, ``None`` if nothing could."""
+def _collate(items: Sequence[Any]) -> Batch | _Failure | None:
+    """A batch of what could be read, ``None`` if nothing could, the failure if there was one."""
     from lavis.datasets.build import collate
 
+    failure = next((item for item in items if isinstance(item, _Failure)), None)
+    if failure is not None:
+        return failure
     return collate(items) if any(item is not None for item in items) else None
 
 

@@ -1,8 +1,8 @@
 """Evaluation of one split: predictions are appended as they come, unique by sample id, then scored.
 
 An interrupted evaluation goes on where it stopped, if weights and configuration are the same; their fingerprint lies
-beside the predictions, with that of each sample: only samples that are new or were changed are asked again. Every process
-answers its share once, where the originals answer padded copies as well.
+beside the predictions, with that of each sample: only samples that are new or were changed are asked again. Every
+process answers its share once, where the originals answer padded copies as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SELECTING = (
     "annotations", "prior", "videos", "video_suffix", "check_files", "on_decode_error", "on_missing_video",
     "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "length",
 )  # fmt: skip
-"""Settings of a data set that decide which samples there are, and not how one is answered: samples speak for themselves."""
+"""Settings of a data set that decide which samples there are, not how one is answered: samples speak for themselves."""
 SCORING = ("metrics", "group_by_kind")
 
 logger = get_logger(__name__)

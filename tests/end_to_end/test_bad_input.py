@@ -143,17 +143,22 @@ def test_an_unreadable_video_stops_the_run_and_loses_nothing(corpus: Corpus, how
 
 
 @pytest.mark.parametrize("how", UNREADABLE, ids=lambda how: how.__name__)
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_video_is_left_out_and_counted(
-    corpus: Corpus, how: Callable[[Path], None], workers: int
-) -> None:
-    if workers and how is not garbage:
-        pytest.skip("one fault is enough for loader processes")
+def test_an_unreadable_video_is_left_out_and_counted(corpus: Corpus, how: Callable[[Path], None]) -> None:
     spoil_video(corpus, how)
-    folder = evaluated(corpus, {"num_workers": workers}, on_decode_error="skip")
+    folder = evaluated(corpus, on_decode_error="skip")
     assert answered(corpus) == others(corpus)
     figures = metrics(folder)["clips_test"]
     assert (figures["skipped"], figures["total"]) == (1, TEST - 1)
+
+
+def test_loader_processes_tell_the_same(corpus: Corpus) -> None:
+    path = spoil_video(corpus, garbage)
+    with pytest.raises(VideoDecodeError, match=rf"^sample {corpus.ids('test')[BAD]}: {path}: not a readable video.*"):
+        evaluated(corpus, {"num_workers": 1})
+    assert answered(corpus) == corpus.ids("test")[:BAD]
+    folder = evaluated(corpus, {"num_workers": 1}, on_decode_error="skip")
+    assert answered(corpus) == others(corpus)
+    assert metrics(folder)["clips_test"]["skipped"] == 1
 
 
 def test_turning_to_skip_keeps_what_was_answered(corpus: Corpus) -> None:
@@ -213,6 +218,15 @@ def test_training_leaves_unreadable_videos_out(corpus: Corpus) -> None:
     assert "item left out" in (folder / "run.log").read_text()
 
 
+def test_training_without_any_readable_video(corpus: Corpus) -> None:
+    for i in range(2):
+        garbage(corpus.videos / f"train_{i}.mp4")
+    options = {"test_splits": [], "valid_splits": []}
+    file = experiment(corpus, dataset={"on_decode_error": "skip"}, run=options)
+    with pytest.raises(ValueError, match=r"not one of 2 training samples can be read"):
+        train(load_config(file))
+
+
 def test_training_that_meets_an_unreadable_video_goes_on_after_its_repair(corpus: Corpus) -> None:
     options = {"test_splits": [], "valid_splits": [], "batch_size": 2}
     file = experiment(corpus, run=options)
@@ -251,7 +265,7 @@ def test_missing_subtitles(corpus: Corpus) -> None:
 MALFORMED = {
     "no times": (b"1\nThe man talks.\n", r":2: text without times.*; correct the file"),
     "half a time": (b"1\n00:00:02,000 -->\nThe man talks.\n", r":2: no times: .*00:01:02,500 --> 00:01:04,000"),
-    "reversed": (b"1\n00:00:05,000 --> 00:00:02,000\nThe man talks.\n", r":2: the entry ends before it starts.*; correct the file"),
+    "reversed": (b"1\n00:00:05,000 --> 00:00:02,000\nHi.\n", r":2: the entry ends before it starts.*; correct the file"),
     "a page": (b"<html>not found</html>", r":1: text without times.*; correct the file"),
     "bytes": (bytes(range(256)), r":\d+: text without times.*; correct the file"),
 }

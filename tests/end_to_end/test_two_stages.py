@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def stage2(corpus: Corpus, stage1: Path) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that a model was asked about."""
     ids: list[str] = []
     generate = VideoLLM.generate
@@ -73,7 +72,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return generate(model, batch)
 
     monkeypatch.setattr(VideoLLM, "generate", noting)
-    yield ids
+    return ids
 
 
 def steps(folder: Path) -> list[int]:
