@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough (`lavis list | head`); nothing may be written while Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if parsed.traceback or os.environ.get("LAVIS_TRACEBACK", "") not in ("", "0"):
             raise
         rank = os.environ.get("RANK", "0")

@@ -19,13 +19,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lavis.preparation import annotations, annotations_mr_blip, annotations_qa
+from lavis.preparation import annotations, annotations_actions, annotations_mr_blip, annotations_qa
 
 CALCE = {"qvhighlights": annotations.prepare_qvhighlights, "charades": annotations.prepare_charades}
 MR_BLIP = {
     "qvhighlights": annotations_mr_blip.prepare_qvhighlights,
     "charades": annotations_mr_blip.prepare_charades,
     "activitynet": annotations_mr_blip.prepare_activitynet,
+    "activitynet_actions": annotations_actions.prepare_activitynet_actions,
     "tacos": annotations_mr_blip.prepare_tacos,
     "nextqa": annotations_qa.prepare_nextqa,
     "nextgqa": annotations_qa.prepare_nextgqa,

@@ -16,6 +16,8 @@ from lavis.common.construct import build_part, construct
 from lavis.common.keymap import load_keymap, recognise
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig
+from lavis.common.yaml_tree import ConfigError
+from lavis.models.compressors.base import Compressor
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
 from lavis.models.video_llm import VideoLLM
 
@@ -56,7 +58,6 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
     )
     codec = build_part(registry.codecs, node["codec"], "model.codec")
     codec.bind(language_model.tokenizer)
-    choice = node.get("subtitle_choice")
     processor = None
     if node.get("processor") is not None:
         from lavis.processors.video_processor import build_processor
@@ -69,12 +70,25 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
         prompt=build_part(registry.prompts, node["prompt"], "model.prompt"),
         language_model=language_model,
         codec=codec,
-        subtitle_choice=None if choice is None else construct(SubtitleChoice, choice, "model.subtitle_choice"),
+        subtitle_choice=_subtitle_choice(node.get("subtitle_choice"), compressor),
         localizer=build_part(registry.localizers, node.get("localizer") or "single_pass", "model.localizer"),
         processor=processor,
         generation=construct(GenerationConfig, node.get("generation") or {}, "model.generation"),
         seed=int(node.get("seed", 0)),
     )
+
+
+def _subtitle_choice(node: Mapping[str, Any] | None, compressor: Compressor) -> SubtitleChoice | None:
+    if node is None:
+        return None
+    choice = construct(SubtitleChoice, node, "model.subtitle_choice")
+    pieces, known = len(choice.tokenizer), compressor.text_vocabulary
+    if known is not None and pieces > known:
+        raise ConfigError(
+            f"model.subtitle_choice.tokenizer has {pieces} tokens but the compressor's Q-Former {known} embeddings; "
+            f"choose the tokenizer that belongs to it, or set model.compressor.qformer.vocab_size to at least {pieces}"
+        )
+    return choice
 
 
 def load_model_weights(model: VideoLLM, files: Sequence[str | Path]) -> None:

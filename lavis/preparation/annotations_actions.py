@@ -47,7 +47,7 @@ def prepare_activitynet_actions(
 
 
 def action_rows(videos: Sequence[Record], round_windows: bool = True) -> Iterator[Row]:
-    """Rows of videos with their actions by start, ids ``ActivityNetActions_v_<video>``; videos without any are left out.
+    """Rows of videos with their actions by start, ids ``ActivityNetActions_v_<video>``; without any, a video has none.
 
     Args:
         videos: entries of the release.

@@ -15,8 +15,8 @@ million weights, in three phases:
 ``alignment``
     BLIP-2's second stage: Q-Former and projection learn to caption frames through the frozen T5.
 
-On one core of a machine with two, with bf16 products, the phases took 10, 17 and 2 minutes. The shipped weights are what
-the first command below made, with torch 2.13; other processors round differently, so they come out alike, not equal.
+On one core of a machine with two, with bf16 products, the phases took 10, 17 and 2 minutes. The shipped weights are
+what the first command below made, with torch 2.13; other processors round differently and come out near, not equal.
 
 The backbone has therefore seen frames, words and questions, but no video and no moment retrieval. Nothing leaks from
 the corpora made by ``synthetic_moments``: their scripts are seeded by the names of their splits (train, val,
@@ -48,7 +48,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lavis.layers.qformer import QFormer
-from lavis.preparation.generators import synthetic_moments as corpus
+from lavis.preparation.generators.synthetic_moments import SyntheticMoments
+from lavis.preparation.moving_shapes import script as corpus
+from lavis.preparation.moving_shapes.scene import SceneRenderer
 from lavis.preparation.toy_reading import (
     CAPTION_TASK,
     TAGS,
@@ -209,8 +211,8 @@ def pretrain_language(model: ToyBackbone, steps: int, seed: int, precision: str,
     """Reading, from short plain stories to long noisy ones."""
     t5, tokenizer = model.t5, model.language_model.tokenizer
     start_language_model(t5, tokenizer, seed)
-    short = ReadingExercises(tokenizer, corpus.SyntheticMoments(seed, 16, 24), NUM_QUERIES)
-    full = ReadingExercises(tokenizer, corpus.SyntheticMoments(seed, 20, 60), NUM_QUERIES)
+    short = ReadingExercises(tokenizer, SyntheticMoments(seed, 16, 24), NUM_QUERIES)
+    full = ReadingExercises(tokenizer, SyntheticMoments(seed, 20, 60), NUM_QUERIES)
     tagger = nn.Linear(T5["d_model"], len(TAGS))
     optimizer = Optimizer([*t5.parameters(), *tagger.parameters()], steps, 1e-3, precision)
     rng = np.random.default_rng(seed)
@@ -351,14 +353,14 @@ def draw_pictures(count: int, seed: int, split: str) -> tuple[Pictures, Labels]:
     beyond the lists: nothing there). A quarter comes from any time, the others from an event."""
     from PIL import Image
 
-    generator = corpus.SyntheticMoments(seed, 20, 60)
+    generator = SyntheticMoments(seed, 20, 60)
     rng = np.random.default_rng(seed)
     pictures = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     labels = np.zeros((count, 2), np.int64)
     for i in range(count):
         if i % 8 == 0:
             script = generator.script(split, i // 8)
-            renderer = corpus.SceneRenderer(script)
+            renderer = SceneRenderer(script)
         at = rng.uniform(0, script.duration)
         if rng.random() < 0.75:
             event = script.events[int(rng.integers(len(script.events)))]

@@ -23,15 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import T5Tokenizer
 
-from lavis.preparation.generators.synthetic_moments import (
-    COLOURS,
-    SHAPES,
-    Event,
-    Query,
-    Script,
-    SpokenLine,
-    SyntheticMoments,
-)
+from lavis.preparation.generators.synthetic_moments import SyntheticMoments
+from lavis.preparation.moving_shapes.script import COLOURS, SHAPES, Event, Query, Script, SpokenLine
 from lavis.preparation.toy_tokenizers import PATTERNS
 
 Floats = NDArray[np.float32]

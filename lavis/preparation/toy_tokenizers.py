@@ -14,7 +14,7 @@ import string
 
 from transformers import BertTokenizer, T5Tokenizer
 
-from lavis.preparation.generators import synthetic_moments as corpus
+from lavis.preparation.moving_shapes import script as corpus
 
 MAX_INTEGER = 200
 SPLIT_INTEGERS = frozenset({139, 157, 173, 193})

@@ -218,11 +218,15 @@ class Runner:
             done=progress.step,
             every=self.bar_seconds,
         )
+        unreadable = 0
         for batch in self.bar:
+            unreadable += batch is None
             self._iteration(batch)
             if progress.global_step >= self._limit:
                 break
         self._check()
+        if unreadable == self.sampler.batches:
+            any_batch(self.loader)  # an epoch of nothing must not pass for training
         if progress.step == self.sampler.batches:
             progress.epoch, progress.step = progress.epoch + 1, 0
         self._call("trained")

@@ -265,7 +265,7 @@ def test_missing_subtitles(corpus: Corpus) -> None:
 MALFORMED = {
     "no times": (b"1\nThe man talks.\n", r":2: text without times.*; correct the file"),
     "half a time": (b"1\n00:00:02,000 -->\nThe man talks.\n", r":2: no times: .*00:01:02,500 --> 00:01:04,000"),
-    "reversed": (b"1\n00:00:05,000 --> 00:00:02,000\nHi.\n", r":2: the entry ends before it starts.*; correct the file"),
+    "reversed": (b"1\n00:00:05,000 --> 00:00:02,000\nHi.\n", r":2: the entry ends before it starts.*; correct"),
     "a page": (b"<html>not found</html>", r":1: text without times.*; correct the file"),
     "bytes": (bytes(range(256)), r":\d+: text without times.*; correct the file"),
 }

@@ -25,6 +25,11 @@ class Compressor(nn.Module, ABC):
     wiring: tuple[str, ...] = ("encoder_width", "language_width")
     frozen_dropout: bool = False
 
+    @property
+    def text_vocabulary(self) -> int | None:
+        """Word pieces that ``encode_text`` knows; ``None`` if it reads no text."""
+        return None
+
     @abstractmethod
     def forward(
         self,
@@ -122,6 +127,11 @@ class QFormerCompressor(Compressor):
     def num_queries(self) -> int:
         """Q, tokens of a frame before anything is dropped."""
         return self.query_tokens.shape[1]
+
+    @property
+    def text_vocabulary(self) -> int | None:
+        words = self.Qformer.bert.embeddings.word_embeddings
+        return None if words is None else words.num_embeddings
 
     def train(self, mode: bool = True) -> QFormerCompressor:
         """Training mode, except for a frozen Q-Former without ``frozen_dropout``."""

@@ -218,6 +218,17 @@ class LanguageModel(nn.Module, ABC):
         return [*ids, int(self.tokenizer.eos_token_id)] if text.eos else list(ids)
 
 
+def with_words(tokenizer: Any) -> Any:
+    """The tokenizer, if its files were found: transformers 5 makes one of special tokens alone where they were not.
+
+    Raises:
+        ValueError: if it knows no words.
+    """
+    if len(set(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens, WORD_BOUNDARY}) == 0:
+        raise ValueError("its vocabulary is not there, or is empty")
+    return tokenizer
+
+
 def check_vocabulary(tokenizer: Any, model: Any, setting: str) -> None:
     """That every token has an embedding: without it, the first text with such a token would stop a run midway.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
-from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary
+from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary, with_words
 from lavis.structures import ModelOutput, Packed
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -171,7 +171,7 @@ def load_tokenizer(source: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         try:
             # A folder with only spiece.model is read by the class, not by the automatic one.
-            return T5Tokenizer.from_pretrained(place)
+            return with_words(T5Tokenizer.from_pretrained(place))
         except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(
                 f"no tokenizer in {source!r} ({error}); give a folder with tokenizer.json or spiece.model, or a hub "

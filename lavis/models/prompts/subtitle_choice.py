@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lavis.common.assets import resolve_asset
+from lavis.models.language_models.base import with_words
 from lavis.structures import Subtitle, VideoSample
 
 _MAX_CACHED = 20_000
@@ -104,7 +105,7 @@ def _load(source: str) -> Any:
     place = resolve_asset(source)
     try:
         # The original adds BLIP-2's [DEC], which has no embedding: only a text that contains it would notice.
-        return BertTokenizer.from_pretrained(place)
+        return with_words(BertTokenizer.from_pretrained(place))
     except (OSError, ValueError) as error:
         raise ValueError(
             f"subtitle_choice.tokenizer {source!r} cannot be read ({error}); give a folder with vocab.txt, or a hub "

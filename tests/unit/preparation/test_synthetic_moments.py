@@ -13,14 +13,10 @@ import numpy as np
 import pytest
 
 from lavis.common.registry import registry
-from lavis.preparation.generators.synthetic_moments import (
-    SPLITS,
-    SceneRenderer,
-    Script,
-    SyntheticMoments,
-    calce_rows,
-    to_srt,
-)
+from lavis.preparation.generators.synthetic_moments import SyntheticMoments
+from lavis.preparation.moving_shapes.annotations import calce_rows, to_srt
+from lavis.preparation.moving_shapes.scene import SceneRenderer
+from lavis.preparation.moving_shapes.script import SPLITS, Script
 
 COUNTS = {"train": 2, "val": 1, "test": 1}
 

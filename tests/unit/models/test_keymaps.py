@@ -1,0 +1,124 @@
+"""Every table that renames published weights: it loads, it is found by the names in a file, and no other claims it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lavis.common.checkpoint import CheckpointError
+from lavis.common.keymap import KeyMap, keymap_names, load_keymap, recognise
+from lavis.models.build import build_model
+from tests.toy_models import model_node, t5_tokenizer, vocabulary_size
+
+LORA = "encoder.block.0.layer.0.SelfAttention.q.lora_A.default.weight"
+# The fewest names by which a file of a family can be told; a new table needs a list here.
+FILES = {
+    "bert_base": ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query.weight"],
+    "blip2_opt": ["query_tokens", "opt_proj.weight"],
+    "blip2_t5": ["query_tokens", "t5_proj.weight"],
+    "calce": ["t5_proj.weight", f"t5_model.base_model.model.{LORA}"],
+    "eva_vit_g": ["pos_embed", "patch_embed.proj.weight", "blocks.0.attn.q_bias"],
+    "flan_t5": ["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight"],
+}
+# What further names files of a family hold, and what becomes of them.
+ROWS = {
+    "blip2_opt": {
+        "ln_vision.weight": "encoder.ln_vision.weight",
+        "Qformer.bert.encoder.layer.0.output_query.dense.bias":
+            "compressor.Qformer.bert.encoder.layer.0.output_query.dense.bias",
+        "Qformer.bert.embeddings.position_ids": None,
+        "opt_proj.bias": "compressor.t5_proj.bias",
+        "opt_model.model.decoder.layers.0.fc1.weight": "language_model.model.model.decoder.layers.0.fc1.weight",
+        "opt_model.base_model.model.model.decoder.layers.0.fc1.lora_A.default.weight":
+            "language_model.model.model.decoder.layers.0.fc1.lora_A.default.weight",
+    },
+    "blip2_t5": {
+        "t5_proj.weight": "compressor.t5_proj.weight",
+        "t5_model.shared.weight": "language_model.model.shared.weight",
+        "t5_model.decoder.embed_tokens.weight": None,
+    },
+    "calce": {
+        "query_proj.bias": "compressor.query_proj.bias",
+        f"t5_model.base_model.model.{LORA}": f"language_model.model.{LORA}",
+        "Qformer.cls.predictions.decoder.weight": None,
+    },
+    "bert_base": {
+        "bert.encoder.layer.3.intermediate.dense.weight":
+            "compressor.Qformer.bert.encoder.layer.3.intermediate.dense.weight",
+        "bert.pooler.dense.weight": None,
+        "cls.predictions.decoder.weight": None,
+    },
+    "eva_vit_g": {
+        "blocks.38.mlp.fc1.bias": "encoder.visual_encoder.blocks.38.mlp.fc1.bias",
+        "blocks.39.attn.q_bias": None,
+    },
+    "flan_t5": {"lm_head.weight": "language_model.model.lm_head.weight", "encoder.embed_tokens.weight": None},
+}  # fmt: skip
+
+
+def test_every_table_has_a_file_here() -> None:
+    assert sorted(FILES) == sorted(ROWS) == keymap_names()
+
+
+@pytest.mark.parametrize("name", keymap_names())
+def test_is_recognised_alone(name: str) -> None:
+    names = FILES[name]
+    assert [k for k in keymap_names() if load_keymap(k).fits(names)] == [name]
+    found = recognise(names)
+    assert isinstance(found, KeyMap)
+    assert found.name == name
+    for missing in range(len(names)):
+        other = recognise(names[:missing] + names[missing + 1 :])
+        assert other is None or other.name != name
+
+
+@pytest.mark.parametrize("name", keymap_names())
+def test_has_a_summary_and_no_row_that_another_hides(name: str) -> None:
+    keymap = load_keymap(name)
+    assert keymap.summary
+    for index, row in enumerate(keymap.patterns):
+        example = row.replace("{}", "x")
+        first = next(i for i, (pattern, _) in enumerate(keymap.rules) if pattern.fullmatch(example))
+        assert first == index, f"the row {row!r} is hidden by {keymap.patterns[first]!r}"
+
+
+@pytest.mark.parametrize(("name", "old"), [(name, old) for name, rows in ROWS.items() for old in rows])
+def test_renames(name: str, old: str) -> None:
+    assert load_keymap(name).rename(old) == ROWS[name][old]
+
+
+@pytest.mark.parametrize("name", [name for name in keymap_names() if "{}" not in load_keymap(name).patterns])
+def test_names_without_a_row_are_refused(name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"1 names are unknown.*first opt_porj\.weight"):
+        load_keymap(name).apply({"opt_porj.weight": torch.zeros(1)})
+
+
+def test_an_opt_file_fills_the_vision_side(tmp_path: Path) -> None:
+    """What LAVIS saves with OPT: the Q-Former without its text half, ln_vision and opt_proj."""
+    sizes = {"hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 32, "num_hidden_layers": 1}
+    sizes["num_attention_heads"] = 2
+    toy = model_node()["compressor"]
+    node = model_node(
+        compressor={"name": "qformer_frames", "num_queries": toy["num_queries"], "qformer": toy["qformer"]},
+        language_model={
+            "name": "causal",
+            "tokenizer": t5_tokenizer(),
+            "config": {"model_type": "opt", "vocab_size": vocabulary_size(), **sizes},
+        },
+        subtitle_choice=None,
+        trainable=["compressor.t5_proj.*", "encoder.ln_vision.*"],
+    )
+    source = build_model(node)
+    places = {"compressor.t5_proj.": "opt_proj.", "compressor.": "", "encoder.ln_vision.": "ln_vision."}
+    state = {}
+    for name, tensor in source.state_dict().items():
+        ours = next((prefix for prefix in places if name.startswith(prefix)), None)
+        if ours is not None:
+            state[places[ours] + name.removeprefix(ours)] = tensor
+    torch.save({"model": state}, tmp_path / "blip2_pretrained_opt2.7b.pth")
+    torch.manual_seed(7)
+    target = build_model({**node, "weights": str(tmp_path / "blip2_pretrained_opt2.7b.pth")})
+    for name in ("compressor.t5_proj.weight", "compressor.query_tokens", "encoder.ln_vision.weight"):
+        assert torch.equal(target.state_dict()[name], source.state_dict()[name]), name
