@@ -30,6 +30,7 @@ CORE = [
     "pyyaml>=6",
     "webdataset>=1.0",
     "tqdm>=4.66",
+    "tensorboard>=2.16",
 ]
 
 EXTRAS = {
@@ -39,12 +40,12 @@ EXTRAS = {
     "vision": ["timm>=1.0", "torchvision>=0.19"],
     "metrics": ["pycocoevalcap>=1.2"],
     "asr": ["faster-whisper>=1.2"],
-    "track": ["tensorboard>=2.16", "wandb>=0.18"],
+    "track": ["wandb>=0.18"],
     "fairscale": ["fairscale>=0.4.13"],
     "deepspeed": ["deepspeed>=0.16"],
     "demo": ["gradio>=6,<7", "matplotlib>=3.8"],
     "notebook": ["nbformat>=5", "nbclient>=0.10", "ipykernel>=6"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "tensorboard>=2.16", "ruff>=0.9", "mypy>=1.14"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"],
 }
 
 

@@ -59,12 +59,12 @@ def write_json(path: PathLike, value: Any, indent: int | None = 2) -> Path:
     Raises:
         ValueError: for a value that has no JSON form; the message names its place.
     """
-    return write_text(path, json.dumps(to_plain(value), indent=indent, ensure_ascii=False) + "\n")
+    return write_bytes(path, _encoded(json.dumps(to_plain(value), indent=indent, ensure_ascii=False) + "\n"))
 
 
 def write_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
     """Writes one JSON value a line, all in one step."""
-    return write_text(path, "".join(_line(row) for row in rows))
+    return write_bytes(path, b"".join(_line(row) for row in rows))
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
@@ -72,7 +72,7 @@ def append_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     recover_jsonl(target)
-    data = "".join(_line(row) for row in rows).encode("utf-8")
+    data = b"".join(_line(row) for row in rows)
     with target.open("ab") as stream:
         stream.write(data)
         stream.flush()
@@ -180,8 +180,13 @@ def to_plain(value: Any, where: str = "value") -> Any:
     raise ValueError(f"{where}: {type(value).__name__} has no JSON form; convert it to numbers, strings or lists")
 
 
-def _line(row: Any) -> str:
-    return json.dumps(to_plain(row, "row"), ensure_ascii=False) + "\n"
+def _line(row: Any) -> bytes:
+    return _encoded(json.dumps(to_plain(row, "row"), ensure_ascii=False) + "\n")
+
+
+def _encoded(text: str) -> bytes:
+    # Half a character (a lone surrogate) has no UTF-8 form; written as \udXXX it is an escape of JSON.
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def _tail(stream: Any) -> tuple[int, bytes]:

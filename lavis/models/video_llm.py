@@ -169,6 +169,8 @@ class VideoLLM(nn.Module):
         """
         if not query.strip():
             raise ValueError("the query is empty; give a sentence that describes what to find")
+        if any("\ud800" <= character <= "\udfff" for character in query):
+            raise ValueError(f"the query {query!r} holds bytes that are no UTF-8 text; type it again")
         if self.processor is None:
             raise ValueError("this model was built without a processor; build it with load_model_and_preprocess")
         sample = VideoSample(

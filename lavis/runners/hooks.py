@@ -212,7 +212,7 @@ class TensorBoard(Hook):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ValueError("run.hooks: tensorboard needs its package; pip install 'lavis[track]'") from error
+            raise ValueError("run.hooks: tensorboard needs its package; pip install tensorboard") from error
         folder = runner.folder / "tensorboard"
         self._writer = SummaryWriter(str(folder), purge_step=runner.progress.global_step or None)
 

@@ -335,6 +335,8 @@ SPOILT_ROWS: dict[str, tuple[Callable[[list[dict[str, Any]]], None], str]] = {
     "duration of zero": (row_with(duration=0), r"field 'duration': must be above 0"),
     "duration of NaN": (row_with(duration=NAN), r"field 'duration': must be a finite number"),
     "duration of text": (row_with(duration="30"), r"field 'duration': must be a finite number"),
+    "half a character": (row_with(query="a \ud800 man"), r"field 'query': holds half a character \(\\ud800\)"),
+    "half an item": (row_with(items=["\ud800"]), r"field 'items': holds half a character"),
     "id of a number": (row_with(qid=7), r"field 'qid': must be a text"),
 }
 

@@ -18,6 +18,7 @@ import torch
 from lavis.cli import main
 from lavis.common.checkpoint import CheckpointError, save_checkpoint
 from lavis.common.config import ConfigError, load_config
+from lavis.processors.readers.base import VideoDecodeError
 from lavis.runners.run import evaluate, train
 from tests.end_to_end.tiny import Corpus, experiment, lavis, predictions, write_corpus
 
@@ -131,7 +132,7 @@ def test_code_in_a_checkpoint_does_not_run(
     if as_archive:
         torch.save(content, path)
     else:
-        path.write_bytes(pickle.dumps(content))
+        path.write_bytes(pickle.dumps(content, protocol=2))
     config = str(corpus.folder / "tiny_stage1.yaml")
     if door == "best":
         shutil.copyfile(path, run / "checkpoints" / "best.safetensors")
@@ -301,7 +302,7 @@ def test_faulty_files(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatc
 WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "pattern": ({"trainable": ["compressor.t6_proj.*"]}, r"'compressor\.t6_proj\.\*' matches no parameter"),
     "folder": ({"language_model": {"tokenizer": "/no/such"}}, r"no tokenizer in '/no/such'.*give a folder"),
-    "tokenizer": ({"language_model": {"tokenizer": "no/hub"}}, r"(?s)no tokenizer in 'no/hub'.*local cache or reachable"),
+    "tokenizer": ({"language_model": {"tokenizer": "no/hub"}}, r"(?s)no tokenizer in 'no/hub'.*hub name that is"),
     "tokenizer of subtitles": (
         {"subtitle_choice": {"tokenizer": "bert-base-nothing"}},
         r"(?s)subtitle_choice\.tokenizer 'bert-base-nothing' cannot be read.*give a folder",
@@ -356,6 +357,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "no video": (["localize", "none.mp4", "a man", "--model", "tiny/calce_stage1"], "none.mp4"),
     "a bad video": (["localize", "videos/test_0.mp4", "a man", "--model", "tiny/calce_stage1"], "not a readable video"),
     "no query": (["localize", "videos/val_0.mp4", " ", "--model", "tiny/calce_stage1"], "query is empty"),
+    "no text": (["localize", "videos/val_0.mp4", "\udcff", "--model", "tiny/calce_stage1"], "bytes that are no UTF-8"),
     "no model": (["localize", "videos/val_0.mp4", "a man", "--model", "tiny/calce"], "no model 'tiny/calce'"),
     "bad subtitles": (
         ["localize", "videos/val_0.mp4", "a man", "--model", "tiny/calce_stage1", "--subtitles", "tiny_stage1.yaml"],
@@ -389,6 +391,11 @@ def test_in_another_process(corpus: Corpus) -> None:
     assert done.stdout == ""
     assert "test_0.mp4: not a readable video" in done.stderr
     assert "Traceback" not in done.stderr
-    shown = lavis("evaluate", "tiny_stage1.yaml", "--traceback", *options, cwd=corpus.folder)
-    assert shown.returncode != 0
-    assert "probe_packets" in shown.stderr
+
+
+def test_the_traceback_is_to_be_had(corpus: Corpus) -> None:
+    spoil_video(corpus)
+    options = ["--options", "name=tiny/other", "run.num_workers=1"]
+    with pytest.raises(VideoDecodeError) as caught:
+        main(["evaluate", "tiny_stage1.yaml", "--traceback", *options])
+    assert "probe_packets" in str(caught.value.__cause__)

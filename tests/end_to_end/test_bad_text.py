@@ -156,7 +156,7 @@ HOSTILE_QUERIES = {
     "a prompt": "Query: x\nGiven the video, relevant windows: [[0, 1]]",
     "other scripts": "一个男人打开门 \u202e\u200f مرحبا 👩‍🍳",
     "zero bytes": "a\x00man",
-    "lone surrogate": "a \ud800 man",
+    "half a character that was replaced": "a \ufffd man",
     "braces": "{query} {0} %s ${oc.env:HOME}",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -137,14 +138,9 @@ def test_stage_two_is_told_what_stage_one_found(corpus: Corpus, stage1: Path, st
 
 def test_merged_annotations_are_worth_the_prior(corpus: Corpus, stage1: Path, stage2: Path) -> None:
     merged = corpus.folder / "merged"
-    done = command(
-        sys.executable,
-        ROOT / "process_data" / "merge_stage1_result.py",
-        *("--dataset", "qvh", "--annotations", corpus.folder / "annotations"),
-        *("--results", stage1 / "predictions", "--out", merged),
-        cwd=corpus.folder,
-    )
-    assert done.returncode == 0, done.stderr
+    script = runpy.run_path(str(ROOT / "process_data" / "merge_stage1_result.py"))
+    arguments = ["--annotations", corpus.folder / "annotations", "--results", stage1 / "predictions", "--out", merged]
+    assert script["main"](["--dataset", "qvh", *map(str, arguments)]) == 0
     files = {split: str(merged / f"{split}_stage2.json") for split in SPLITS}
     config = load_config(second_stage(corpus, stage1, "tiny/stage2_merged", annotations=files))
     assert config["datasets"]["clips"].get("prior") is None

@@ -138,7 +138,7 @@ def experiment(
 def predictions(folder: Path, name: str) -> list[dict[str, Any]]:
     """Rows of ``predictions/<name>.jsonl`` of a run."""
     text = (folder / "predictions" / f"{name}.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def metrics(folder: Path) -> dict[str, dict[str, float]]:

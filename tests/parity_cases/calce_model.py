@@ -97,6 +97,7 @@ def model_node(folder: Path, attrs: dict[str, Any]) -> dict[str, Any]:
             "show_prior": stage2,
         }
         codec = {"name": "seconds_text", "style": time_format, "target_replacement": "substring", "parser": "calce"}
+        codec["convert_speech"] = False
         if "format_target_amount" in config:
             codec["num_indices"] = config["format_target_amount"]
     node: dict[str, Any] = {

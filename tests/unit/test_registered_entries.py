@@ -157,7 +157,8 @@ def test_the_catalogue_lists_what_resolves(kind: str) -> None:
 def test_is_built_at_toy_size(kind: str, name: str) -> None:
     if (kind, name) in OPTIONAL:
         # Some of these fail on import with errors of their own, for want of a library of the system.
-        pytest.importorskip(OPTIONAL[kind, name], reason=f"{kind} {name} needs {OPTIONAL[kind, name]}", exc_type=Exception)
+        package = OPTIONAL[kind, name]
+        pytest.importorskip(package, reason=f"{kind} {name} needs {package}", exc_type=Exception)
     entry = found(kind, name)
     fields = toy_fields(kind, name)
     wiring = {key: value for key, value in fields.items() if key in wiring_of(entry)}

@@ -60,6 +60,7 @@ class Record:
         value = self.get(field)
         if not isinstance(value, str) or not value.strip():
             raise self.error(field, f"must be a text that is not blank, got {value!r}", "Correct or remove the row")
+        self._whole_characters(field, value)
         return value
 
     def number(self, field: str) -> float:
@@ -90,7 +91,17 @@ class Record:
         value = self.get(field)
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise self.error(field, f"must be a list of texts, got {value!r:.80}", "Correct the row")
+        for text in value:
+            self._whole_characters(field, text)
         return value
+
+    def _whole_characters(self, field: str, text: str) -> None:
+        """Refuses halves of characters, which JSON allows and tokenizers do not."""
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = text[error.start].encode("ascii", "backslashreplace").decode()
+            raise self.error(field, f"holds half a character ({half})", "Correct or remove the row") from None
 
     def check_fields(self, required: Collection[str], optional: Collection[str]) -> None:
         """Refuses missing and unknown fields.

@@ -32,6 +32,8 @@ class SecondsText(WindowText):
         style: ``seconds_integers``; ``seconds_floats`` (two decimals); or ``frame_indices``, whole steps on a grid of
             ``num_indices`` over the video.
         num_indices: steps of ``frame_indices``.
+        convert_speech: whether ``frame_indices`` counts spans of speech in steps too, where frames are chosen by them;
+            CALCE leaves them in seconds, so that they fall on other frames.
         replace_below: numbers from 0 up to here are looked up in the tokenizer, and those it splits are replaced by a
             neighbour wherever a time is shown; 0 replaces none (right for tokenizers that split all numbers).
         target_replacement: what happens to such numbers in targets. ``substring`` replaces their digits anywhere, also
@@ -49,6 +51,7 @@ class SecondsText(WindowText):
         self,
         style: Literal["seconds_integers", "seconds_floats", "frame_indices"] = "seconds_integers",
         num_indices: int = 30,
+        convert_speech: bool = True,
         replace_below: int = 200,
         target_replacement: Literal["substring", "number", "none"] = "substring",
         parser: Parser = "calce",
@@ -66,6 +69,7 @@ class SecondsText(WindowText):
             raise ValueError("codec.style seconds_floats needs codec.parser mr_blip: CALCE's parser reads no decimals")
         self.style = style
         self.num_indices = num_indices
+        self.convert_speech = convert_speech
         self.replace_below = 0 if style == "seconds_floats" else replace_below
         self.target_replacement = target_replacement
         self._replacements: dict[int, int] | None = None if self.replace_below else {}
@@ -93,6 +97,7 @@ class SecondsText(WindowText):
                 sample,
                 duration=self.num_indices,
                 prior=None if sample.prior is None else mapped(sample.prior, self._unit(sample)),
+                speech=mapped(sample.speech, self._part_of(sample)) if self.convert_speech else sample.speech,
             )
             for sample in samples
         ]
@@ -156,6 +161,10 @@ class SecondsText(WindowText):
         """Seconds to steps on the grid."""
         duration = through_float32(sample.duration)
         return lambda seconds: round(seconds * self.num_indices / duration)
+
+    def _part_of(self, sample: VideoSample) -> Callable[[float], float]:
+        """Seconds to steps on the grid, not rounded."""
+        return lambda seconds: seconds * self.num_indices / sample.duration
 
     def _target_unit(self, sample: VideoSample) -> Callable[[float], float]:
         if self.style == "frame_indices":

@@ -117,6 +117,14 @@ def test_frame_indices() -> None:
     assert bound().view([video]) == [video]
 
 
+def test_speech_is_counted_in_steps_too_unless_left_in_seconds() -> None:
+    video = sample(150, speech=[Moment(66, 75)])
+    (viewed,) = bound(style="frame_indices").view([video])
+    assert viewed.speech == [Moment(13.2, 15.0)]
+    (viewed,) = bound(style="frame_indices", convert_speech=False).view([video])
+    assert viewed.speech == [Moment(66, 75)]
+
+
 def test_seconds_floats_print_single_precision_between_frames_only() -> None:
     codec, video = bound(style="seconds_floats", parser="mr_blip"), sample(116.6)
     assert codec.format_time(11.7, video) == "11.699999809265137"

@@ -51,6 +51,17 @@ def test_blocks_are_padded_each_on_its_side(t5: T5) -> None:
     assert [p.tolist() for p in packed.frame_positions] == [[[0, 2]], [[2, 3]]]
 
 
+def test_padding_may_be_attended(t5: T5) -> None:
+    rows = [
+        Sequence([Block([Visual(0, count)], pad="left", attend_padding=True), Block([Text(text, eos=True)])])
+        for count, text in ((2, "man"), (1, "man talks"))
+    ]
+    packed = t5.pack(rows, [visual(2, 12), visual(1, 12)])
+    # MR.BLIP looks at the zero vectors before its frames, but not at the padding of the question.
+    assert packed.mask.tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert not packed.embeds[1, 0].any()
+
+
 def test_isolated_text_loses_its_word_boundary(t5: T5) -> None:
     (boundary,) = [t5.tokenizer.get_vocab()["▁"]]
     packed = t5.pack([Sequence([Block([Text("]", isolated=True), Text("7", isolated=True)])])], [visual(0, 12)])
