@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lavis.common import distributed
-from lavis.common.io import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from lavis.common.io import FileFormatError, append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from lavis.common.logging import Progress, get_logger
 from lavis.runners.data import eval_loader
 from lavis.runners.failures import StopRequest, memory_advice
@@ -147,7 +147,7 @@ class SplitEvaluator:
         before = read_json(mark) if mark.is_file() else {}
         asked = before.get("samples", {}) if before.get("fingerprint") == fingerprint else {}
         samples = {identity: digest(repr(sample))[:16] for identity, sample in self.samples.items()}
-        rows = [Prediction.from_json(row) for file in files if asked for row in read_jsonl(file, drop_torn=True)]
+        rows = [row for file in files if asked for row in _written(file)]
         known = {row.id: row for row in rows if row.id in samples and asked.get(row.id) == samples[row.id]}
         if files and asked != samples:
             logger.debug("%s: predictions of other weights, settings or samples are replaced", self.name)
@@ -166,14 +166,23 @@ class SplitEvaluator:
             file.unlink()
 
 
-def answering(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as far as the answer to a given sample depends on it."""
+def _written(file: Path) -> list[Prediction]:
+    """Predictions in a file that an earlier run wrote; a last line that it was writing when it ended is left out."""
+    try:
+        return [Prediction.from_json(row) for row in read_jsonl(file, drop_torn=True)]
+    except (ValueError, AttributeError) as error:
+        problem = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise ValueError(f"{problem}. Mend the file, or remove it to have its samples answered again") from error
+
+
+def answering(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """The configuration as far as the answer to a given sample of a data set depends on it."""
     model = {key: value for key, value in config.get("model", {}).items() if key not in ("weights", "trainable")}
     task = config.get("task")
     if isinstance(task, Mapping):
         task = {key: value for key, value in task.items() if key not in SCORING}
-    datasets = {name: _dataset_answering(node) for name, node in (config.get("datasets") or {}).items()}
-    return {"model": model, "datasets": datasets, "task": task}
+    node = (config.get("datasets") or {}).get(dataset, {})
+    return {"model": model, "dataset": _dataset_answering(node), "task": task}
 
 
 def _dataset_answering(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,5 +222,8 @@ def write_metrics(path: Path, figures: Mapping[str, Mapping[str, float]]) -> Non
     """Adds figures of splits to a ``metrics.json``, keeping those of other splits."""
     if not distributed.is_main():
         return
-    known = read_json(path) if path.is_file() else {}
+    try:
+        known = read_json(path) if path.is_file() else {}
+    except FileFormatError as error:
+        raise ValueError(f"{error}. Mend or remove the file and evaluate again: the predictions are kept") from error
     write_json(path, {**known, **{name: dict(values) for name, values in figures.items()}})

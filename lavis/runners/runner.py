@@ -163,12 +163,13 @@ class Runner:
         names = [f"{dataset}_{split}" for split in splits for dataset in self.eval_data.get(split, {})]
         if not names:
             return {}
-        fingerprint = digest([weights_digest(self.engine.model), answering(self.config), self.engine.eval_precision])
+        state = weights_digest(self.engine.model)
         results = {}
         for split in splits:
             for dataset, data in self.eval_data.get(split, {}).items():
                 name = f"{dataset}_{split}"
                 logger.info("evaluating %s with the %s weights", name, weights)
+                fingerprint = digest([state, answering(self.config, dataset), self.engine.eval_precision])
                 evaluator = SplitEvaluator(
                     name, data, folder or self.folder / "predictions", self._eval_settings(), self.stop
                 )

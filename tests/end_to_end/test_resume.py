@@ -79,7 +79,10 @@ def test_four_steps_are_some_and_the_rest(corpus: Corpus, straight: Path, steps:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_signal_and_the_rest(corpus: Corpus, straight: Path, workers: int) -> None:
+def test_a_signal_and_the_rest(
+    corpus: Corpus, straight: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.hooks._entries, "tests_terminate", Terminate)  # for this test alone
     name = f"signal_{workers}"
     with pytest.raises(SystemExit) as stopped:
         train(config(corpus, name, num_workers=workers, hooks=["tests_terminate"]))
@@ -88,7 +91,6 @@ def test_a_signal_and_the_rest(corpus: Corpus, straight: Path, workers: int) -> 
     assert_same_end(folder, straight)
 
 
-@registry.hooks.register("tests_terminate")
 class Terminate(Hook):
     """Asks the process to stop after its third iteration."""
 

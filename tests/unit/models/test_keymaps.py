@@ -9,21 +9,14 @@ import torch
 
 from lavis.common.checkpoint import CheckpointError
 from lavis.common.keymap import KeyMap, keymap_names, load_keymap, recognise
+from lavis.common.yaml_tree import parse_yaml
 from lavis.models.build import build_model
 from tests.toy_models import model_node, t5_tokenizer, vocabulary_size
 
+KEYMAPS = Path(__file__).resolve().parents[3] / "lavis" / "convert" / "keymaps"
 LORA = "encoder.block.0.layer.0.SelfAttention.q.lora_A.default.weight"
-# The fewest names by which a file of a family can be told; a new table needs a list here.
-FILES = {
-    "bert_base": ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.query.weight"],
-    "blip2_opt": ["query_tokens", "opt_proj.weight"],
-    "blip2_t5": ["query_tokens", "t5_proj.weight"],
-    "calce": ["t5_proj.weight", f"t5_model.base_model.model.{LORA}"],
-    "eva_vit_g": ["pos_embed", "patch_embed.proj.weight", "blocks.0.attn.q_bias"],
-    "flan_t5": ["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight"],
-}
-# What further names files of a family hold, and what becomes of them.
-ROWS = {
+# What files of a family hold, and what becomes of it.
+ROWS: dict[str, dict[str, str | None]] = {
     "blip2_opt": {
         "ln_vision.weight": "encoder.ln_vision.weight",
         "Qformer.bert.encoder.layer.0.output_query.dense.bias":
@@ -58,17 +51,21 @@ ROWS = {
 }  # fmt: skip
 
 
-def test_every_table_has_a_file_here() -> None:
-    assert sorted(FILES) == sorted(ROWS) == keymap_names()
+def signature_of(name: str) -> list[str]:
+    """The fewest names by which a file of a family can be told."""
+    table = parse_yaml((KEYMAPS / f"{name}.yaml").read_text("utf-8"), name).value
+    return [pattern.replace("{}", "encoder.block.0.layer.0.SelfAttention.q") for pattern in table["signature"]]
 
 
 @pytest.mark.parametrize("name", keymap_names())
-def test_is_recognised_alone(name: str) -> None:
-    names = FILES[name]
-    assert [k for k in keymap_names() if load_keymap(k).fits(names)] == [name]
-    found = recognise(names)
-    assert isinstance(found, KeyMap)
-    assert found.name == name
+def test_is_recognised_by_its_signature_and_by_no_other(name: str) -> None:
+    names = signature_of(name)
+    assert names
+    for file in (names, [*names, *ROWS.get(name, {})]):
+        assert [other for other in keymap_names() if load_keymap(other).fits(file)] == [name]
+        found = recognise(file)
+        assert isinstance(found, KeyMap)
+        assert found.name == name
     for missing in range(len(names)):
         other = recognise(names[:missing] + names[missing + 1 :])
         assert other is None or other.name != name

@@ -119,6 +119,37 @@ def test_other_selections_and_metrics_keep_the_answers(make: Maker) -> None:
     assert model.asked == []
 
 
+def test_another_dataset_changes_nothing(make: Maker) -> None:
+    runner, _ = make()
+    runner.evaluate(["val"])
+    other, model = make()
+    other.config["datasets"] = {"fake": {}, "more": {"subtitles": "elsewhere"}}
+    other.evaluate(["val"])
+    assert model.asked == []
+
+
+@pytest.mark.parametrize("line", ['{"id": "val_1"}', "[1]", "{"])
+def test_a_spoilt_row_of_predictions_is_named(make: Maker, tmp_path: Path, line: str) -> None:
+    runner, _ = make()
+    runner.evaluate(["val"])
+    path = tmp_path / "predictions" / "fake_val.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    other, model = make()
+    with pytest.raises(ValueError, match=r"fake_val\.jsonl.*remove it to have its samples answered again"):
+        other.evaluate(["val"])
+    path.unlink()
+    other.evaluate(["val"])
+    assert len(model.asked) == 5
+
+
+def test_a_spoilt_file_of_figures_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"metrics\.json, line 1.*the predictions are kept"):
+        write_metrics(path, {"fake_val": {"error": 1.0}})
+
+
 def test_an_interruption_while_samples_change_leaves_no_old_answer(
     make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
