@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,7 @@ def _whole(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 @pytest.fixture
 def corpus(_whole: Corpus, tmp_path: Path) -> Corpus:
     """A corpus of its own for every test, to be spoilt."""
-    folder = tmp_path / "corpus"
-    shutil.copytree(_whole.folder, folder)
-    return Corpus(folder, json.loads(json.dumps(_whole.rows)))
+    return _whole.copied(tmp_path / "corpus")
 
 
 def evaluated(corpus: Corpus, run: dict[str, Any] | None = None, **dataset: Any) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,13 @@ class Corpus:
         for split, rows in self.rows.items():
             self.annotations(split).parent.mkdir(exist_ok=True)
             self.annotations(split).write_text(json.dumps(rows))
+
+    def copied(self, folder: Path) -> Corpus:
+        """The same elsewhere, to be spoilt: also in YAML files, since a run continues only under its own settings."""
+        shutil.copytree(self.folder, folder)
+        for file in folder.rglob("*.yaml"):
+            file.write_text(file.read_text().replace(str(self.folder), str(folder)))
+        return Corpus(folder, json.loads(json.dumps(self.rows)))
 
     def dataset(self, **changes: Any) -> dict[str, Any]:
         """The node of this corpus under ``datasets``."""
