@@ -45,7 +45,10 @@ EXTRAS = {
     "deepspeed": ["deepspeed>=0.16"],
     "demo": ["gradio>=6,<7", "matplotlib>=3.8"],
     "notebook": ["nbformat>=5", "nbclient>=0.10", "ipykernel>=6"],
-    "dev": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"],
+    "dev": [
+        *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"),
+        *("nbformat>=5", "nbclient>=0.10", "ipykernel>=6"),
+    ],
 }
 
 
