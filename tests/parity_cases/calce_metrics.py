@@ -25,7 +25,7 @@ def cases(golden: Path) -> Iterator[Case]:
             for file, results in content.items():
                 for kind, recorded in results.items():
                     yield f"{name} {file} {kind}", _shipped(golden, file, kind, recorded)
-        elif "submission" in content:
+        elif any(_is_submission(value) for value in content.values()):
             yield from _given(name, content)
         elif "iou_thresholds" in content:
             yield name, lambda content=content: _listed(unit, content)
@@ -37,14 +37,19 @@ def cases(golden: Path) -> Iterator[Case]:
 
 
 def _given(name: str, content: Row) -> Iterator[Case]:
-    """Cases of a file that holds its inputs: ``submission``, perhaps ``ground_truth``, and ``expected...`` results."""
-    rows = content["submission"]
-    truth = next((value for key, value in content.items() if key != "submission" and _is_truth(value)), rows)
+    """Cases of a file that holds its inputs: predictions, perhaps truth, and ``expected...`` results."""
+    rows = next(value for value in content.values() if _is_submission(value))
+    truth = next((value for value in content.values() if value is not rows and _is_truth(value)), rows)
     results = {key: value for key, value in content.items() if isinstance(value, Mapping)}
     if not results:
         yield name, _unknown(name, content)
     for key, recorded in results.items():
         yield f"{name} {key}", lambda key=key, recorded=recorded: _compare_given(key, rows, truth, recorded)
+
+
+def _is_submission(value: Any) -> bool:
+    rows = value if isinstance(value, list) else []
+    return bool(rows) and isinstance(rows[0], Mapping) and "pred_relevant_windows" in rows[0]
 
 
 def _is_truth(value: Any) -> bool:
@@ -103,14 +108,13 @@ def shipped_annotations(golden: Path, file: str) -> list[Row]:
         if folder is not None and (folder / candidate).is_file():
             rows: list[Row] = json.loads((folder / candidate).read_text())
             return rows
-    raise unittest.SkipTest(f"{file}: no annotations; set LAVIS_DATA to the folder with {long_name}/")
+    raise unittest.SkipTest(f"{file}: no annotations; set LAVIS_TEST_DATA to the folder with {long_name}/")
 
 
 def data_folder(golden: Path) -> Path | None:
     """Real inputs: named by the environment, or beside the recorded outputs."""
-    for variable in ("LAVIS_DATA", "LAVIS_SHARED_DATA"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable])
+    if os.environ.get("LAVIS_TEST_DATA"):
+        return Path(os.environ["LAVIS_TEST_DATA"])
     beside = golden.parent.parent / "data"
     return beside if beside.is_dir() else None
 

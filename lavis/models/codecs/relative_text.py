@@ -45,6 +45,8 @@ class RelativeText(WindowText):
         max_target_tokens: int | None = 200,
     ) -> None:
         super().__init__("mr_blip", malformed, clamp, max_target_tokens)
+        if style not in ("relative_integers", "relative_floats"):
+            raise ValueError(f"codec.style must be relative_integers or relative_floats, got {style!r}")
         self.style = style
         self.truncate = truncate
         self.convert_targets = convert_targets

@@ -23,6 +23,8 @@ from lavis.models.codecs.base import learned_text, mapped, through_float32
 from lavis.structures import Moment, Text, VideoSample
 from lavis.structures.moment import windows_text
 
+STYLES = ("seconds_integers", "seconds_floats", "frame_indices")
+
 
 @registry.codecs.register("seconds_text")
 class SecondsText(WindowText):
@@ -60,6 +62,8 @@ class SecondsText(WindowText):
         max_target_tokens: int | None = 200,
     ) -> None:
         super().__init__(parser, malformed, clamp, max_target_tokens)
+        if style not in STYLES:
+            raise ValueError(f"codec.style must be one of {', '.join(STYLES)}, got {style!r}")
         if num_indices < 1 or replace_below < 0:
             raise ValueError(
                 "codec.num_indices must be at least 1 and codec.replace_below at least 0, got "
