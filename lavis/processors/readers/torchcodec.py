@@ -34,8 +34,12 @@ class TorchCodecReader(VideoReader):
         try:
             from torchcodec.decoders import VideoDecoder
             from torchcodec.transforms import Resize
-        except ImportError as error:
-            raise ImportError(f"reader torchcodec needs torchcodec and FFmpeg's libraries: {error}") from error
+        except (ImportError, RuntimeError) as error:  # the latter where FFmpeg's libraries are missing
+            reason = str(error).strip().split("\n")[0]
+            raise ImportError(
+                f"reader torchcodec needs the package torchcodec and the libraries of FFmpeg 4 to 8 ({reason}); "
+                "install both, or choose reader.name: pyav"
+            ) from error
         resize = [] if size is None else [Resize(size=list(size))]
         try:
             decoder = VideoDecoder(
