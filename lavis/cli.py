@@ -259,7 +259,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, function: Callable[[argparse.Namespace], int], text: str, config: bool = False) -> Any:
-        command = commands.add_parser(name, help=text, description=text, epilog=f"Example: {_EXAMPLES[name]}")
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"Example:\n  {_EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # examples stay in one line
+        )
         command.set_defaults(function=function)
         command.add_argument("--traceback", action="store_true", help="show where an error arose")
         if config:
