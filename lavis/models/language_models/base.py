@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,20 @@ IGNORE = -100
 WORD_BOUNDARY = "▁"
 _GAP = -1
 _MAX_CACHED_TEXTS = 65_536
+
+Autocast = Literal["bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def checked_autocast(value: Autocast | None) -> Autocast | None:
+    """The value itself.
+
+    Raises:
+        ValueError: if it is no known precision.
+    """
+    if value is not None and value not in _DTYPES:
+        raise ValueError(f"language_model.autocast must be one of {', '.join(_DTYPES)}, or null; got {value!r}")
+    return value
 
 
 @dataclass(slots=True)
@@ -51,6 +65,7 @@ class LanguageModel(nn.Module, ABC):
     """
 
     encoder_decoder: bool
+    autocast: Autocast | None = None
     model: Any  # a transformers model, which carries no types
     tokenizer: Any
 
@@ -76,6 +91,11 @@ class LanguageModel(nn.Module, ABC):
         """Where the weights are."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    def precision(self) -> torch.autocast:
+        """The context to run the model in: ``autocast`` on CUDA, exact elsewhere."""
+        enabled = self.device.type == "cuda" and self.autocast is not None
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.autocast or "bf16"], enabled=enabled)
 
     def pack(self, sequences: list[Sequence], visuals: list[TimedTokens], answer: bool = False) -> Packed:
         """Lays out a batch.

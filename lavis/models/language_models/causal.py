@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
-from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary
+from lavis.models.language_models.base import (
+    IGNORE,
+    Autocast,
+    LanguageModel,
+    LanguageOutput,
+    check_vocabulary,
+    checked_autocast,
+)
 from lavis.models.language_models.t5 import load_tokenizer
 from lavis.structures import Block, ModelOutput, Packed, Segment, Sequence, Text, TimedTokens
 
@@ -61,7 +68,7 @@ class Causal(LanguageModel):
         config: Mapping[str, Any] | None = None,
         prepend_bos: bool = True,
         lora: LoraConfig | None = None,
-        autocast: str | None = "bf16",
+        autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
@@ -79,7 +86,7 @@ class Causal(LanguageModel):
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if lora is not None:
             inject_lora(self.model, lora.rank, lora.alpha, lora.dropout, lora.targets)
-        self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
+        self.autocast = checked_autocast(autocast)
 
     @property
     def width(self) -> int:
@@ -102,7 +109,7 @@ class Causal(LanguageModel):
         return super().pack(joined, visuals, answer)
 
     def forward(self, packed: Packed) -> LanguageOutput:
-        with self._precision():
+        with self.precision():
             output = self.model(
                 inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=_positions(packed.mask)
             )
@@ -140,7 +147,7 @@ class Causal(LanguageModel):
 
         positions = _positions(packed.mask)
         state = DecodeState(DynamicCache(config=self.model.config), packed.mask, positions[:, -1:] + 1)
-        with self._precision():
+        with self.precision():
             output = self.model(
                 inputs_embeds=packed.embeds,
                 attention_mask=packed.mask,
@@ -155,7 +162,7 @@ class Causal(LanguageModel):
         count = embeds.shape[1]
         state.mask = torch.cat([state.mask, state.mask.new_ones(len(embeds), count)], dim=1)
         positions = state.positions + torch.arange(count, device=embeds.device)
-        with self._precision():
+        with self.precision():
             output = self.model(
                 inputs_embeds=embeds,
                 attention_mask=state.mask,
@@ -168,7 +175,7 @@ class Causal(LanguageModel):
         return logits
 
     def _beam(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
-        with self._precision():
+        with self.precision():
             output = self.model.generate(
                 inputs_embeds=packed.embeds,
                 attention_mask=packed.mask,
@@ -190,10 +197,6 @@ class Causal(LanguageModel):
             ModelOutput(text=text, token_ids=row, sequence_score=float(score))
             for text, row, score in zip(texts, rows, scores, strict=True)
         ]
-
-    def _precision(self) -> torch.autocast:
-        cuda = self.device.type == "cuda" and self._autocast is not None
-        return torch.autocast(self.device.type, dtype=self._autocast or torch.bfloat16, enabled=cuda)
 
 
 def _open_ended(segment: Segment) -> Segment:

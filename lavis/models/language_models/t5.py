@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
-from lavis.models.language_models.base import IGNORE, LanguageModel, LanguageOutput, check_vocabulary, with_words
+from lavis.models.language_models.base import (
+    IGNORE,
+    Autocast,
+    LanguageModel,
+    LanguageOutput,
+    check_vocabulary,
+    checked_autocast,
+    with_words,
+)
 from lavis.structures import ModelOutput, Packed
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -82,7 +90,7 @@ class T5(LanguageModel):
         overrides: Mapping[str, Any] | None = None,
         activation: str = "gelu",
         lora: LoraConfig | None = None,
-        autocast: str | None = "bf16",
+        autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
@@ -103,7 +111,7 @@ class T5(LanguageModel):
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if lora is not None:
             inject_lora(self.model, lora.rank, lora.alpha, lora.dropout, lora.targets)
-        self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16, None: None}[autocast]
+        self.autocast = checked_autocast(autocast)
 
     @property
     def width(self) -> int:
@@ -114,7 +122,7 @@ class T5(LanguageModel):
         return embeds
 
     def forward(self, packed: Packed) -> LanguageOutput:
-        with self._precision():
+        with self.precision():
             output = self.model(
                 inputs_embeds=packed.embeds,
                 attention_mask=packed.mask,
@@ -130,7 +138,7 @@ class T5(LanguageModel):
 
     @torch.no_grad()
     def generate(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
-        with self._precision():
+        with self.precision():
             output = self.model.generate(
                 inputs_embeds=packed.embeds,
                 attention_mask=packed.mask,
@@ -149,10 +157,6 @@ class T5(LanguageModel):
             ModelOutput(text=text, token_ids=_strip(ids), sequence_score=None if scores is None else float(scores[i]))
             for i, (text, ids) in enumerate(zip(texts, output.sequences.tolist(), strict=True))
         ]
-
-    def _precision(self) -> torch.autocast:
-        cuda = self.device.type == "cuda" and self._autocast is not None
-        return torch.autocast(self.device.type, dtype=self._autocast or torch.bfloat16, enabled=cuda)
 
 
 def load_tokenizer(source: str) -> Any:

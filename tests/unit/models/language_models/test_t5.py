@@ -65,6 +65,7 @@ def test_generation_gives_text_ids_and_score() -> None:
         ({"tokenizer": "no/such/folder"}, "tokenizer.json"),
         ({"tokenizer": None}, "tokenizer is not set"),
         ({"tokenizer": "asset:toy/nothing"}, "not shipped"),
+        ({"autocast": "fp8"}, "autocast must be one of bf16, fp16"),
         ({"lora": LoraConfig(targets=["q_proj"])}, "q_proj.*match no linear layer"),
     ],
 )
