@@ -86,10 +86,14 @@ def _infer(args: argparse.Namespace) -> int:
 
 
 def _pipeline(args: argparse.Namespace) -> int:
-    from lavis.actions import more_actions
-    from lavis.runners.pipeline import run_pipeline
+    from lavis.actions import draw_graph, more_actions
+    from lavis.runners.pipeline import plan_pipeline, plan_text, run_pipeline
 
-    results = run_pipeline(args.config, args.options, more_actions())
+    chosen: dict[str, Any] = {"force": getattr(args, "force", []), "start": getattr(args, "start", None)}
+    if getattr(args, "dry_run", False):
+        return _say(plan_text(plan_pipeline(args.config, args.options, more_actions(), **chosen)))
+    accept = getattr(args, "accept", [])
+    results = run_pipeline(args.config, args.options, more_actions(), **chosen, accept=accept, draw=draw_graph)
     for stage in results:
         _say(f"{stage.name}: {stage.seconds:.0f} s{' (done before)' if stage.skipped else ''}")
     for page in [file for stage in results for file in stage.outputs if file.suffix == ".html"]:
@@ -233,7 +237,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if hasattr(parsed, "options"):
         parsed.options = [*parsed.options, *loose]
     if hasattr(parsed, "config") and parsed.config is None and parsed.command != "convert":
-        parser.error(f"{parsed.command} needs a configuration, such as: {_EXAMPLES[parsed.command]}")
+        parser.error(f"{parsed.command} needs a configuration, such as: {_EXAMPLES[parsed.command].splitlines()[0]}")
     return parsed
 
 
@@ -242,7 +246,10 @@ _EXAMPLES = {
     "evaluate": "lavis evaluate experiments/calce/qvh_stage1 --options 'run.test_splits=[val]'",
     "infer": "lavis infer experiments/calce/qvh_stage1 --splits train val test",
     "merge": "lavis merge --dataset qvh --results results/calce --annotations data --eval",
-    "pipeline": "lavis pipeline pipelines/calce_qvh",
+    "pipeline": """lavis pipeline pipelines/calce_qvh --dry-run
+  lavis pipeline pipelines/calce_qvh --options run.device=cuda stages.stage2.run.epochs=10
+  lavis pipeline pipelines/calce_qvh --from stage2
+  lavis pipeline pipelines/calce_qvh --accept stage1_predictions""",
     "localize": 'lavis localize kitchen.mp4 "a woman opens the oven" --model calce/qvh_stage1',
     "convert": "lavis convert checkpoint_best.pth results/calce/qvh_stage1/checkpoints/best.safetensors",
     "list": "lavis list codecs",
@@ -277,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     infer = add("infer", _infer, "Predict whole splits, also the training split, as a later stage needs.", config=True)
     infer.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="default: %(default)s")
     _add_merge(add("merge", _merge, "Write stage-1 predictions into annotation files."))
-    add("pipeline", _pipeline, "Run the stages of a pipeline in order.", config=True)
+    _add_pipeline(add("pipeline", _pipeline, _PIPELINE_HELP, config=True))
     _add_localize(add("localize", _localize, "Find a query in one video."))
     convert = add("convert", _convert, "Turn a published checkpoint into one of ours.")
     convert.add_argument("source", help="published .pth, .bin or .safetensors")
@@ -308,6 +315,20 @@ def _add_config(command: Any) -> None:
 
 def _add_options(command: Any) -> None:
     command.add_argument("--options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_OPTIONS_HELP)
+
+
+_PIPELINE_HELP = (
+    "Run the stages of a pipeline in order. A stage that was completed, and whose configuration, data, weights and "
+    "other inputs are the same in content, is passed over; an interrupted one goes on where it stopped."
+)
+
+
+def _add_pipeline(command: Any) -> None:
+    command.add_argument("--dry-run", action="store_true", help="print what would be done, and why; do nothing")
+    command.add_argument("--force", nargs="+", default=[], metavar="STAGE", help="do these again, up to date or not")
+    command.add_argument("--from", dest="start", metavar="STAGE", help="do this stage and all after it again")
+    accepted = "go on with what these stages wrote as it is now, though it was changed by hand"
+    command.add_argument("--accept", nargs="+", default=[], metavar="STAGE", help=accepted)
 
 
 def _add_merge(command: Any) -> None:

@@ -120,6 +120,11 @@ def fake_runner(folder: Path, model: FakeModel | None = None, **settings: Any) -
         strategy=run.strategy,
         seed=run.seed,
         clip_grad_norm=run.clip_grad_norm,
+        zero_stage=run.zero_stage,
+        batch_size=run.batch_size,
+        ema=run.ema,
+        sharded_checkpoints=run.sharded_checkpoints,
+        watched=run.hang_timeout is not None,
     )
     engine.prepare(
         model or FakeModel(),

@@ -24,6 +24,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lavis.common.io import explained, sync_folder
+
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _STATE_KEYS = ("model", "state_dict", "module", "model_state_dict")
 _SHOWN = 10
@@ -117,12 +119,43 @@ def save_checkpoint(
         if tensor.numel() and tensor.untyped_storage().data_ptr() in seen:
             tensors[name] = tensor.clone()
         seen.add(tensor.untyped_storage().data_ptr())
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=facts))
+
+    def write(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata=facts)
+        _sort_metadata(temporary)
+
+    write_atomically(path, write)
     return path
 
 
+def _sort_metadata(path: Path) -> None:
+    """Puts the metadata of a safetensors file in order, in place: the library's own order differs with every process,
+    and the same weights should be the same bytes.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, "a header in another order is as long"
+        file.seek(8)
+        file.write(text.ljust(length))
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls ``write`` with a temporary path beside ``path``, makes it durable and moves it into place."""
+    """Calls ``write`` with a temporary path beside ``path``, makes it durable and moves it into place.
+
+    Raises:
+        WriteError: if the disk is full or may not be written to; the old file is as it was.
+    """
+    from safetensors import SafetensorError
+
+    # On a full disk torch raises RuntimeError and safetensors an error of its own.
+    with explained(path, RuntimeError, SafetensorError):
+        _write_and_move(path, write)
+
+
+def _write_and_move(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -135,8 +168,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_archive(path: Path, content: Any) -> None:
+    """Writes a torch archive at once or not at all; the same content gives the same bytes.
+
+    Args:
+        path: file to write.
+        content: tensors and plain values, as ``load_archive`` reads them.
+    """
+
+    def write(temporary: Path) -> None:
+        # Given a path, torch would put the temporary file's name into the archive.
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+
+    write_atomically(path, write)
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:

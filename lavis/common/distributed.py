@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lavis.common import liveness
+
 _SHARDED_MARK = "_is_fsdp_managed_module"
 
 
@@ -48,7 +50,8 @@ def is_main() -> bool:
 def barrier() -> None:
     """Waits for all ranks."""
     if world_size() > 1:
-        dist.barrier()
+        with liveness.waiting():
+            dist.barrier()
 
 
 def gather_objects(item: Any) -> list[Any]:
@@ -56,7 +59,8 @@ def gather_objects(item: Any) -> list[Any]:
     if world_size() == 1:
         return [item]
     items: list[Any] = [None] * world_size()
-    dist.all_gather_object(items, item)
+    with liveness.waiting():
+        dist.all_gather_object(items, item)
     return items
 
 
@@ -65,7 +69,8 @@ def broadcast_object(item: Any) -> Any:
     if world_size() == 1:
         return item
     box = [item]
-    dist.broadcast_object_list(box, src=0)
+    with liveness.waiting():
+        dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
@@ -75,8 +80,9 @@ def any_rank(flag: bool) -> bool:
         return flag
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     count = torch.tensor(int(flag), device=device)
-    dist.all_reduce(count)
-    return bool(count.item())
+    with liveness.waiting():
+        dist.all_reduce(count)
+        return bool(count.item())
 
 
 def mean_over_ranks(values: Mapping[str, float]) -> dict[str, float]:

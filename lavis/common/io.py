@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,55 @@ class FileFormatError(ValueError):
     """A file that cannot be read as what it should be; the message names file, line and column."""
 
 
+class WriteError(OSError):
+    """A file that cannot be written, such as on a full disk; the message names file, reason, free space and cure."""
+
+
+@contextmanager
+def explained(path: PathLike, *others: type[Exception]) -> Iterator[None]:
+    """Makes a ``WriteError`` of what goes wrong while ``path`` is written.
+
+    Args:
+        path: the file or folder written to.
+        others: what libraries raise in place of ``OSError``.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, *others)
+    try:
+        yield
+    except WriteError:
+        raise
+    except kinds as error:
+        problem = WriteError(f"cannot write {path}: {_reason(error)}{_space(Path(path))}")
+        problem.errno = getattr(error, "errno", None)
+        raise problem from error
+
+
+def sync_folder(folder: PathLike) -> None:
+    """Makes the names in ``folder`` durable, so that a rename outlives a power cut, where the system can do so."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_bytes(path: PathLike, data: bytes) -> Path:
     """Writes ``data`` to ``path`` in one step, making missing folders; a crash leaves the old file.
 
     Returns:
         The path written.
+
+    Raises:
+        WriteError: if the disk is full or may not be written to; the old file is as it was.
     """
     target = Path(path)
+    with explained(target):
+        _replace(target, data)
+    return target
+
+
+def _replace(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
@@ -42,7 +86,6 @@ def write_bytes(path: PathLike, data: bytes) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return target
 
 
 def write_text(path: PathLike, text: str) -> Path:
@@ -68,15 +111,30 @@ def write_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
 
 
 def append_jsonl(path: PathLike, rows: Iterable[Any]) -> Path:
-    """Adds rows at the end of a JSON lines file, making it if it is absent; a torn last line is cut off first."""
+    """Adds rows at the end of a JSON lines file, making it if it is absent; a torn last line is cut off first.
+
+    Raises:
+        WriteError: if the disk is full or may not be written to; then none of the rows is in the file.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    recover_jsonl(target)
     data = b"".join(_line(row) for row in rows)
-    with target.open("ab") as stream:
-        stream.write(data)
-        stream.flush()
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover_jsonl(target)
+        with target.open("ab", buffering=0) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            try:
+                _write_all(stream, data)
+            except OSError:
+                stream.truncate(end)  # part of the rows would come twice when they are written again
+                raise
     return target
+
+
+def _write_all(stream: Any, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[stream.write(rest) :]
 
 
 def recover_jsonl(path: PathLike) -> int:
@@ -224,6 +282,21 @@ def _json_problem(path: PathLike, line: int, column: int, message: str, text: st
     shown = lines[min(line, len(lines)) - 1] if lines else ""
     start = max(0, column - 40)
     return f"{path}, line {line}, column {column}: not JSON: {message}; near {shown[start : start + 80]!r}"
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words; a library that lost them has them in what led to its error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (getattr(cause, "strerror", None) or str(cause or error)).split("\n")[0]
+
+
+def _space(path: Path) -> str:
+    for folder in path.absolute().parents:
+        with suppress(OSError):  # one that is not there, or may not be looked into
+            return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB free on its disk)"
+    return ""
 
 
 def _umask() -> int:

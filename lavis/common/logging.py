@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -78,16 +78,21 @@ class Progress(Generic[T]):
         label: what is being done.
         done: items done before this run, counted in but not in the speed.
         every: seconds between plain lines where standard error is no terminal; 0 for none.
+        weight: how much of ``total`` an item is worth, where that is not 1.
+        unit: what is counted, to show how many of it are done a second.
     """
 
     def __init__(
-        self, items: Iterable[T], label: str, *, total: int | None = None, done: int = 0, every: float = 60.0
-    ) -> None:
+        self, items: Iterable[T], label: str, *, total: int | None = None, done: int = 0, every: float = 60.0,
+        weight: Callable[[T], int] | None = None, unit: str | None = None,
+    ) -> None:  # fmt: skip
         self.items = items
         self.label = label
         self.total = len(items) if total is None and isinstance(items, Sized) else total
         self.done = done
         self.every = every
+        self.weight = weight
+        self.unit = unit
         self._facts = ""
         self._bar: Any = None
 
@@ -108,27 +113,37 @@ class Progress(Generic[T]):
     def _with_bar(self) -> Iterator[T]:
         from tqdm import tqdm
 
-        with tqdm(total=self.total, initial=self.done, desc=self.label, file=sys.stderr, leave=False) as bar:
+        unit = f" {self.unit}" if self.unit else "it"
+        with tqdm(
+            total=self.total, initial=self.done, desc=self.label, unit=unit, file=sys.stderr, leave=False
+        ) as bar:
             self._bar = bar
             for item in self.items:
                 yield item
-                bar.update()
+                bar.update(self._worth(item))
             self._bar = None
 
     def _with_lines(self) -> Iterator[T]:
         start = last = time.monotonic()
-        for count, item in enumerate(self.items, start=1):
+        count = 0
+        for item in self.items:
             yield item
+            count += self._worth(item)
             now = time.monotonic()
             if self.every and now - last >= self.every:
                 last = now
                 get_logger(__name__).info("%s", self._line(count, now - start))
+
+    def _worth(self, item: T) -> int:
+        return 1 if self.weight is None else self.weight(item)
 
     def _line(self, count: int, seconds: float) -> str:
         parts = [f"{self.label} {self.done + count}"]
         if self.total is not None:
             left = (self.total - self.done - count) * seconds / count
             parts = [f"{parts[0]}/{self.total}", f"{format_seconds(left)} left"]
+        if self.unit is not None:
+            parts.append(f"{count / max(seconds, 1e-9):.3g} {self.unit}/s")
         return ", ".join([*parts, *([self._facts] if self._facts else [])])
 
 

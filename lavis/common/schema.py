@@ -87,15 +87,21 @@ class RunConfig:
     deterministic: bool = False  # forbid operations whose result varies; slower
     threads: int | None = None  # CPU threads of one process, at least 1; null keeps OMP_NUM_THREADS, or is 1 on a CPU
     strategy: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"  # of several processes; auto asks the launcher
-    zero_stage: Literal[1, 2] = 2  # what deepspeed shards: 1 optimiser, 2 gradients too
-    cpu_offload: bool = False  # keep shards (fsdp2) or optimiser (deepspeed) in host memory
+    zero_stage: Literal[1, 2, 3] = 2  # what deepspeed shards: 1 optimiser, 2 gradients too, 3 parameters too
+    cpu_offload: bool = False  # keep shards (fsdp2), or optimiser and in stage 3 parameters (deepspeed), in host memory
     find_unused_parameters: bool = False  # ddp only: some batches do not reach every parameter
-    activation_checkpointing: bool = False  # recompute activations of layers instead of keeping them
+    # recompute activations of layers instead of keeping them, by torch or fairscale; true is torch, false is none
+    activation_checkpointing: Literal["none", "torch", "fairscale"] | bool = "none"
+    # torch.compile of the layers that learn, in training: false, true, or its mode, such as max-autotune
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False
+    hang_timeout: float | None = 1800.0  # seconds one of several processes may stand still, above 0; null is for ever
 
     epochs: int = 1  # passes over the training data, at least 0
     max_steps: int | None = None  # stop after so many iterations, at least 1; null is no limit
     batch_size: int = 1  # samples of one process in one iteration, at least 1
-    eval_batch_size: int | None = None  # the same in evaluation; null is batch_size
+    # the same in evaluation; null is batch_size, or no limit where eval_batch_tokens sets one
+    eval_batch_size: int | None = None
+    eval_batch_tokens: int | None = None  # tokens of an evaluation batch, padded, at least 1; null counts samples only
     accumulate: int = 1  # iterations of one optimiser step, at least 1
     accumulation: Literal["mean", "sum"] = "mean"  # of the losses of one optimiser step
     leftover: Literal["step", "carry"] = "step"  # iterations left at an epoch's end: step with them, or carry them over
@@ -116,6 +122,9 @@ class RunConfig:
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, each in [0, 1)
     eps: float = 1e-8  # of AdamW, above 0
     clip_grad_norm: float | None = None  # largest norm of the gradient, above 0; null does not clip
+    on_nonfinite: Literal["raise", "skip"] = "raise"  # a loss that is no finite number ends the run, or drops the step
+    max_skips: int = 10  # steps dropped in a row that are too many when exceeded, at least 0
+    ema: float | None = None  # decay of a moving average of what learns, in (0, 1); it is evaluated; null keeps none
     lr_groups: Mapping[str, float] = field(default_factory=dict)  # pattern of names: peak rate; the last match counts
 
     train_splits: list[str] = field(default_factory=lambda: ["train"])
@@ -126,27 +135,37 @@ class RunConfig:
     evaluate_only: bool = False  # evaluate the test splits, train nothing
 
     log_every: int = 10  # iterations, at least 1
+    # every process saves its own parts, loadable by any number of processes; null does so where fsdp2 shards
+    sharded_checkpoints: bool | None = None
     save_every: int = 1  # epochs between full checkpoints, at least 1
     save_steps: int | None = None  # also save within an epoch after so many iterations, at least 1
+    keep_checkpoints: int = 2  # newest full checkpoints that stay, at least 1; with 2 a torn one costs little
+    keep_every: int | None = None  # those at the end of every so many epochs stay for good, at least 1; null is none
+    async_save: bool = False  # write full checkpoints in a thread beside the training, from a copy in host memory
     eval_every: int = 1  # epochs between validations, at least 1; the last epoch always is
     test_weights: Literal["best", "last"] = "best"  # which weights the test splits see after training
     hooks: list[str | Mapping[str, Any]] = field(default_factory=list, metadata={"kind": "hooks"})
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "log_every", "save_every", "eval_every"):
+        for name in ("batch_size", "accumulate", "log_every", "save_every", "keep_checkpoints", "eval_every"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("threads", "max_steps", "eval_batch_size", "save_steps"):
+        for name in ("threads", "max_steps", "eval_batch_size", "eval_batch_tokens", "save_steps", "keep_every"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("seed", "epochs", "num_workers", "warmup_steps"):
+        for name in ("seed", "epochs", "num_workers", "warmup_steps", "max_skips"):
             _at_least(name, getattr(self, name), 0)
         for name in ("min_learning_rate", "warmup_learning_rate", "weight_decay"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 0)
         for name in ("learning_rate", "eps"):
             _above(name, getattr(self, name), 0)
-        if self.clip_grad_norm is not None:
-            _above("clip_grad_norm", self.clip_grad_norm, 0)
+        for name in ("clip_grad_norm", "hang_timeout"):
+            if getattr(self, name) is not None:
+                _above(name, getattr(self, name), 0)
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must be above 0 and below 1, such as 0.999, got {self.ema}")
+        if self.strategy == "deepspeed" and self.on_nonfinite == "skip":
+            raise ValueError("on_nonfinite=skip is not possible with strategy=deepspeed; use ddp or fsdp2")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must each be in [0, 1), got {list(self.betas)}")
         kind, _, index = self.device.partition(":")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lavis.datasets._folds import Fold, parts_of
 from lavis.structures import VideoSample
 
 REWRITE = "rewrite"
@@ -25,6 +26,7 @@ class Selection:
         use_rewrite: one sample for each paraphrase of a row (its field ``rewrite``) in place of the row.
         seed: of ``random``.
         where: dotted key of the data set, for messages.
+        fold: which part of the videos is left out in training and kept in evaluation.
     """
 
     fix: Sequence[int | str] | None = None
@@ -35,6 +37,7 @@ class Selection:
     use_rewrite: bool = False
     seed: int = 0
     where: str = "dataset"
+    fold: Fold | None = None
 
     def __post_init__(self) -> None:
         for name in ("random", "subset"):
@@ -47,11 +50,16 @@ class Selection:
             if getattr(self, name) is not None and not getattr(self, name):
                 raise ValueError(f"{self.where}.{name} is empty; leave it out to keep all samples")
 
-    def apply(self, samples: Sequence[VideoSample]) -> list[VideoSample]:
+    def apply(self, samples: Sequence[VideoSample], split: str = "", train: bool = False) -> list[VideoSample]:
         """The samples that take part.
 
+        Args:
+            samples: of the file.
+            split: they belong to; for ``fold``.
+            train: whether they are to be trained on; for ``fold``.
+
         Raises:
-            ValueError: if an id does not exist, too few samples are there to draw from, or none is left.
+            ValueError: if an id does not exist, too few samples or videos are there to draw from, or none is left.
         """
         kept = list(samples)
         if self.fix is not None:
@@ -67,6 +75,8 @@ class Selection:
             kept = [kept[i] for i in chosen]
         if self.subset is not None:
             kept = kept[: self.subset]
+        if self.fold is not None and split in self.fold.splits:
+            kept = self._folded(kept, self.fold, split, train)
         if self.use_rewrite:
             kept = [rewritten for s in kept for rewritten in self._rewritten(s)]
         if not kept:
@@ -83,6 +93,13 @@ class Selection:
                 f"ids look like {samples[0].id!r}"
             )
         return kept
+
+    def _folded(self, samples: Sequence[VideoSample], fold: Fold, split: str, train: bool) -> list[VideoSample]:
+        try:
+            parts = parts_of((s.video for s in samples), fold.count)
+        except ValueError as error:
+            raise ValueError(f"{self.where}.fold: {error}") from error
+        return [s for s in samples if fold.holds(split, train, parts[s.video])]
 
     def _rewritten(self, sample: VideoSample) -> list[VideoSample]:
         rewrites = sample.extra.get(REWRITE)

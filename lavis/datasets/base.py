@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -62,6 +63,10 @@ class MomentDataset(Dataset["Item | None"], ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Item | None:
         """A sample with its frames, ``None`` if its video cannot be read and may be left out."""
+
+    def side_files(self, index: int) -> list[Path]:
+        """Files beside the video that item ``index`` is made from, such as subtitles, as far as they are there."""
+        return []
 
     def mark_skipped(self, index: int) -> None:
         """Notes that item ``index`` was left out; noting it twice counts once."""

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 from lavis.common.registry import registry
 from lavis.datasets._files import missing_message, missing_names
+from lavis.datasets._folds import Fold
 from lavis.datasets._selection import Selection
 from lavis.datasets.base import Item, MomentDataset, Processor
 from lavis.datasets.formats.base import AnnotationFormat, check_choice
@@ -54,7 +55,7 @@ class GroundingDataset(MomentDataset):
         on_malformed_subtitles: ``raise``, or ``skip`` the entries that cannot be read, with a warning.
         digit_lines: what a line of digits in a subtitle file is, see ``read_srt``.
         check_files: look for videos and subtitles now; turn off where listing the folders is slow.
-        fix, keyword, no_keyword, random, subset, use_rewrite, seed: see ``Selection``.
+        fix, keyword, no_keyword, random, subset, use_rewrite, seed, fold: see ``Selection``.
 
     Raises:
         ValueError: for any fault of the options, annotations, files or priors.
@@ -88,6 +89,7 @@ class GroundingDataset(MomentDataset):
         subset: int | None = None,
         use_rewrite: bool = False,
         seed: int = 0,
+        fold: Fold | None = None,
     ) -> None:
         where = f"datasets.{dataset_name}"
         check_choice(f"{where}.on_decode_error", on_decode_error, get_args(OnError))
@@ -109,7 +111,8 @@ class GroundingDataset(MomentDataset):
         self.subtitles = filled(subtitles, split) if subtitles is not None else None
         file = filled(annotations[split], split)
         read = format.read(file, split)
-        samples = Selection(fix, keyword, no_keyword, random, subset, use_rewrite, seed, where).apply(read.samples)
+        chosen = Selection(fix, keyword, no_keyword, random, subset, use_rewrite, seed, where, fold)
+        samples = chosen.apply(read.samples, split, train)
         counts = Counter(read.counts)
         if train:
             self._require_truth(samples, file)
@@ -152,13 +155,22 @@ class GroundingDataset(MomentDataset):
         sample = self.samples[index]
         if self.subtitles is None:
             return sample
-        path = self.subtitles / f"{self._names[index]}.srt"
+        path = self._subtitle_file(index)
         if not path.exists():
             if self.on_missing_subtitles == "raise":
                 raise ValueError(f"{self.where}, sample {sample.id}: there are no subtitles {path}. {SUBTITLE_CURE}")
             return sample if self.on_missing_subtitles == "empty" else None
         lines, speech = read_srt(path, digit_lines=self.digit_lines, on_malformed=self.on_malformed_subtitles)
         return replace(sample, subtitles=lines, speech=speech)
+
+    def side_files(self, index: int) -> list[Path]:
+        if self.subtitles is None or not self._subtitle_file(index).exists():
+            return []
+        return [self._subtitle_file(index)]
+
+    def _subtitle_file(self, index: int) -> Path:
+        assert self.subtitles is not None
+        return self.subtitles / f"{self._names[index]}.srt"
 
     def _video(self, name: str) -> Path:
         return self.videos / f"{name}{self.video_suffix}"

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 from lavis.common.registry import registry
 from lavis.datasets.base import Item, MomentDataset
@@ -66,6 +67,10 @@ class MixtureDataset(MomentDataset):
     def __getitem__(self, index: int) -> Item | None:
         name, position = self._index[index]
         return self.parts[name][position]
+
+    def side_files(self, index: int) -> list[Path]:
+        name, position = self._index[index]
+        return self.parts[name].side_files(position)
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the items of an epoch; without weights all epochs are alike."""

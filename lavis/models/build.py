@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lavis.common.assets import resolve_asset
 from lavis.common.checkpoint import Checkpoint, CheckpointError, load_weights, read_checkpoint
 from lavis.common.construct import build_part, construct
+from lavis.common.feature_store import CacheConfig
 from lavis.common.keymap import load_keymap, recognise
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig
@@ -28,7 +29,8 @@ def build_model(node: Mapping[str, Any], *, weights: bool = True, device: str | 
     """The model a node describes.
 
     Args:
-        node: the ``model`` section: parts by kind, ``generation``, ``trainable``, ``weights``, ``seed``.
+        node: the ``model`` section: parts by kind, ``generation``, ``trainable``, ``weights``, ``cache``,
+            ``seed``.
         weights: whether to read the files under ``weights``.
         device: where to build; ``meta`` gives shapes without memory.
 
@@ -74,6 +76,7 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
         localizer=build_part(registry.localizers, node.get("localizer") or "single_pass", "model.localizer"),
         processor=processor,
         generation=construct(GenerationConfig, node.get("generation") or {}, "model.generation"),
+        cache=construct(CacheConfig, node.get("cache") or {}, "model.cache"),
         seed=int(node.get("seed", 0)),
     )
 

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lavis.common.random import DrawSource
@@ -202,37 +204,38 @@ def fit_budget(key: Tensor, other: Tensor, budget: int, draws: DrawSource) -> tu
         new masks ``(key, other)``.
     """
     key, other = key.clone(), other.clone()
-
-    def excess() -> bool:
-        return int(key.sum() + other.sum()) > budget
-
-    thinner = True
-    while thinner and excess():
-        thinner = _thin_longest_run(other)
-        if not excess() or not key.any():
+    others, keys = other.numpy(), key.numpy()  # they share memory with the tensors
+    left = int(key.sum() + other.sum())
+    dropped = left
+    while dropped and left > budget:
+        dropped = _thin_longest_run(others)
+        left -= dropped
+        if left <= budget or not keys.any():
             break
-        thinner = _thin_longest_run(key) or thinner
-    while excess():
-        for mask, chance in ((other, 0.7), (key, 0.3)):
-            frames = mask.nonzero()
-            if len(frames):
-                frame = frames[draws.randint(len(frames))]
+        more = _thin_longest_run(keys)
+        left, dropped = left - more, dropped + more
+    kinds = [(mask, np.flatnonzero(mask).tolist(), chance) for mask, chance in ((others, 0.7), (keys, 0.3))]
+    while left > budget:
+        for mask, remaining, chance in kinds:
+            if remaining:
+                chosen = draws.randint(len(remaining))
                 # Both kinds may lose a frame in one round; the original could end without any.
-                if draws.coin() < chance and int(key.sum() + other.sum()) > 1:
-                    mask[frame] = False
+                if draws.coin() < chance and left > 1:
+                    mask[remaining.pop(chosen)] = False
+                    left -= 1
     return key, other
 
 
-def _thin_longest_run(mask: Tensor) -> bool:
-    """Clears every second frame of the (first) longest run in place; whether that changed anything."""
-    steps = torch.diff(mask.int(), prepend=torch.zeros(1, dtype=torch.int), append=torch.zeros(1, dtype=torch.int))
-    starts, ends = (steps == 1).nonzero()[:, 0], (steps == -1).nonzero()[:, 0]
+def _thin_longest_run(mask: NDArray[np.bool_]) -> int:
+    """Clears every second frame of the (first) longest run in place; how many these were."""
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
     if not len(starts):
-        return False
-    longest = int((ends - starts).argmax())
-    start, end = int(starts[longest]), int(ends[longest])
+        return 0
+    longest = (ends - starts).argmax()
+    start, end = starts[longest], ends[longest]
     mask[start + 1 : end : 2] = False
-    return end - start > 1
+    return int((end - start) // 2)
 
 
 def _key_frames(settings: KeyframeSettings, features: Tensor, labels: Tensor | None, sample: VideoSample) -> Tensor:

@@ -6,25 +6,28 @@ frames -> ``encoder`` -> patch features -> ``compressor`` -> visual tokens with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
 
+from lavis.common.feature_store import CacheConfig
 from lavis.common.random import DrawSource, SampleDraws
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig
 from lavis.models.codecs.base import TimeCodec
 from lavis.models.compressors.base import Compressor
 from lavis.models.encoders.base import VideoEncoder
+from lavis.models.feature_cache import FeatureCache, sharded
 from lavis.models.language_models.base import LanguageModel
 from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
 from lavis.models.prompts.base import Prompt
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
-from lavis.structures import Batch, ModelOutput, Packed, Prediction, Subtitle, TimedTokens, VideoSample
+from lavis.structures import Batch, ModelOutput, Packed, Prediction, Subtitle, TimedTokens, VideoSample, Views
 from lavis.structures import Sequence as PromptSequence
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class VideoLLM(nn.Module):
         localizer: how often the model is asked; ``None`` asks once.
         processor: makes frames of a file; needed by ``localize`` only.
         generation: decoding settings.
+        cache: where the output of frozen parts is kept; ``None`` is as ``CacheConfig`` has it. Changes no result.
         seed: of everything drawn per sample, such as the tie-breaking noise of clustering.
     """
 
@@ -59,6 +63,7 @@ class VideoLLM(nn.Module):
         localizer: Localizer | None = None,
         processor: VideoProcessor | None = None,
         generation: GenerationConfig | None = None,
+        cache: CacheConfig | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -72,6 +77,10 @@ class VideoLLM(nn.Module):
         self.processor = processor
         self.generation = generation if generation is not None else GenerationConfig()
         self.seed = seed
+        self.cache = encoder.cache = compressor.cache = FeatureCache(cache or CacheConfig())
+        if processor is not None:
+            processor.index = self.cache.store.index
+            processor.index.ask = _weakly(self.announce)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of one batch, each a scalar; their sum is what the runner minimises.
@@ -103,8 +112,34 @@ class VideoLLM(nn.Module):
         return self.language_model.generate(self.pack(batch), generation or self.generation)
 
     def pack(self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None) -> Packed:
-        """The prompts of a batch as embeddings; arguments as for ``sequences``."""
-        return self.language_model.pack(*self.sequences(batch, answer, draws), answer)
+        """The prompts of a batch as embeddings; arguments as for ``sequences``.
+
+        To ask (``answer=False``), an encoder-decoder's prompts are laid out as the prompt's ``eval_layout`` says.
+        Decoders are always padded at the start alone, which their positions leave out.
+        """
+        prompts, tokens = self.sequences(batch, answer, draws)
+        if answer or not self.language_model.encoder_decoder or self.prompt.eval_layout == "batch":
+            return self.language_model.pack(prompts, tokens, answer)
+        return self.language_model.pack([prompt.padded_behind() for prompt in prompts], tokens)
+
+    def count_tokens(self, sample: VideoSample, views: Views) -> int:
+        """Tokens that a sample's prompt takes at most: as if every frame were worth all tokens, and the longest
+        subtitles chosen. Nothing is encoded.
+        """
+        frames = views[self.encoder.view]
+        per_frame = int(getattr(self.compressor, "num_queries", self.encoder.num_tokens))
+        tokens = TimedTokens(
+            tokens=torch.empty(per_frame * len(frames), 0),
+            counts=[per_frame] * len(frames),
+            times=list(zip(frames.times, frames.times, strict=True)),
+            frames=list(range(len(frames))),
+        )
+        lines = sample.subtitles if self.prompt.shows_subtitles else []
+        if self.subtitle_choice is not None:
+            lines = self.subtitle_choice.longest(lines, self.language_model.tokenizer)
+        if sample.prior is None:  # what an earlier stage has still to find
+            sample = sample.with_prior([sample.window] * 5)
+        return self.language_model.length(self.prompt(sample, tokens, self.codec, lines))
 
     def sequences(
         self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None
@@ -119,11 +154,9 @@ class VideoLLM(nn.Module):
         """
         if draws is None:
             draws = [SampleDraws(sample.id, self.seed) for sample in batch.samples]
+        self._explain(batch)
         features = self.encoder.encode(batch.views)
-        times = [
-            [self.codec.view_time(t, sample) for t in f.times]
-            for f, sample in zip(features, batch.samples, strict=True)
-        ]
+        times = [self.codec.view_times(f.times, sample) for f, sample in zip(features, batch.samples, strict=True)]
         tokens = self.compressor(features, self.codec.view(batch.samples), draws=draws, times=times)
         prompts = [
             self.prompt(sample, timed, self.codec, lines, answer)
@@ -140,6 +173,31 @@ class VideoLLM(nn.Module):
         return self.subtitle_choice(
             samples, self.compressor.encode_text, self.language_model.device, repeatable=repeatable
         )
+
+    def cache_statistics(self) -> dict[str, float]:
+        """Videos found in memory and on disk and encoded since the model was built, and MiB read and kept."""
+        return self.cache.statistics()
+
+    def cache_facts(self) -> dict[str, float]:
+        """``cache_hits``: part of the videos since the last call that was not encoded; empty if there was none."""
+        return self.cache.facts()
+
+    def cache_report(self) -> str | None:
+        """A line for the log about the videos since the last call; ``None`` if there is nothing to say."""
+        return self.cache.report()
+
+    def announce(self) -> None:
+        """Tells processors which features are looked for, so that they need not decode what is there already."""
+        if not sharded(self):  # to read such weights all processes have to ask, and here only one may
+            self.compressor.announce(self.encoder.source())
+
+    def _explain(self, batch: Batch) -> None:
+        """Says once why frames have no name under which anything could be kept."""
+        frames = batch.views.get(self.encoder.view, [])
+        if self.processor is not None and any(f.key is None for f in frames):
+            reason = self.processor.unrepeatable(self.encoder.view, self.training)
+            if reason is not None:
+                self.cache.refuse(reason)
 
     def localize(
         self,
@@ -219,10 +277,22 @@ class VideoLLM(nn.Module):
     def train(self, mode: bool = True) -> VideoLLM:
         """Training mode for what learns; wholly frozen modules stay in evaluation mode."""
         super().train(mode)
+        self.cache.mode(mode)
         if mode:
             keep = getattr(self.compressor, "Qformer", None) if self.compressor.frozen_dropout else None
             _freeze_modes(self, keep)
         return self
+
+
+def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+    """The same call, without keeping its object alive; nothing happens once that is gone."""
+    reference = WeakMethod(method)
+
+    def call() -> object:
+        alive = reference()
+        return None if alive is None else alive()
+
+    return call
 
 
 def _freeze_modes(module: nn.Module, keep: nn.Module | None) -> None:

@@ -102,7 +102,7 @@ class ToyBackbone(nn.Module):
         from lavis.models.encoders.eva_vit import EvaVit
         from lavis.models.language_models.t5 import T5 as T5Adapter
 
-        self.encoder = EvaVit(**ENCODER, cache_mb=0)
+        self.encoder = EvaVit(**ENCODER)
         self.language_model = T5Adapter(
             architecture="flan_t5_small", tokenizer=str(tokenizer_folder), overrides=T5
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,11 +30,13 @@ _ATTEMPTS = 10
 class Transform(ABC):
     """What is done to the frames of one view. Subclasses are frozen dataclasses: their ``repr`` names it."""
 
-    repeatable: ClassVar[bool] = True
-    """Whether the same frames always give the same pixels."""
-
     image_size: int
     """Height and width of the result; readers resize to it unless told otherwise."""
+
+    @property
+    def outcomes(self) -> int | None:
+        """How many results the same frames can have, each repeatable by the seed of its generator; ``None``: any."""
+        return 1
 
     @abstractmethod
     def __call__(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -87,6 +89,9 @@ class ClipTrain(Transform):
         std: the same, above 0.
         overflow: what becomes of values below 0 or above 255, which the filter makes at sharp edges: ``clamp`` cuts
             them off, ``wrap`` turns -1 into 255 and 256 into 0, as CALCE and MR.BLIP do.
+        crops: how many crops a video has in all of training, at least 1; each time one of them is drawn, so that what
+            frozen parts make of them can be kept. Weaker augmentation than that of the originals, which is ``None``:
+            another crop each time.
     """
 
     image_size: int = 224
@@ -97,8 +102,7 @@ class ClipTrain(Transform):
     mean: Rgb = CLIP_MEAN
     std: Rgb = CLIP_STD
     overflow: Literal["clamp", "wrap"] = "clamp"
-
-    repeatable: ClassVar[bool] = False
+    crops: int | None = None
 
     def __post_init__(self) -> None:
         _check_size(self.image_size)
@@ -109,6 +113,12 @@ class ClipTrain(Transform):
             raise ValueError(f"ratios must be 0 < min <= max, got {self.min_ratio} and {self.max_ratio}")
         if self.overflow not in ("clamp", "wrap"):
             raise ValueError(f"overflow must be clamp or wrap, got {self.overflow!r}")
+        if self.crops is not None and self.crops < 1:
+            raise ValueError(f"crops must be at least 1, or null for another one each time, got {self.crops}")
+
+    @property
+    def outcomes(self) -> int | None:
+        return self.crops
 
     def __call__(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         scale, ratio = (self.min_scale, self.max_scale), (self.min_ratio, self.max_ratio)

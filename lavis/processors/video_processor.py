@@ -9,92 +9,34 @@ global generator, which the loader seeds anew for each sample from run, epoch an
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from lavis.common.construct import build_part
+from lavis.common.feature_index import FeatureIndex
+from lavis.common.provenance import code_version, digest, modules_of
 from lavis.common.registry import registry
 from lavis.common.yaml_tree import ConfigError
-from lavis.processors.readers.base import Size, VideoDecodeError, VideoInfo, VideoReader
-from lavis.processors.samplers import Sampler
-from lavis.processors.transforms import Transform
+from lavis.processors.readers.base import VideoDecodeError
+from lavis.processors.view import DecodedFrames, Phases, Recipe, View
 from lavis.structures import Frames, VideoSample, Views
-
-Times = Literal["presentation", "average_rate"]
 
 WHERE = "model.processor"
 
-
-class Phases:
-    """The transform of training and that of evaluation."""
-
-    def __init__(self, train: Transform, eval: Transform) -> None:
-        self.train = train
-        self.eval = eval
-
-
-class View:
-    """One way to look at a video.
-
-    Args:
-        sampler: chooses frames.
-        transform: what is done to them, in training and otherwise.
-        reader: reads pixels; ``None`` is ``pyav``.
-        train_sampler: chooses frames in training, where that is done differently; ``None`` is ``sampler``.
-        size: what the reader resizes to: ``None`` is the transform's ``image_size`` squared, as CALCE's decoder does
-            it without keeping the aspect ratio; ``source`` does not resize; otherwise height and width.
-        times: ``presentation`` are the times the file gives; ``average_rate`` is frame number over average rate as a
-            32-bit float, as CALCE and MR.BLIP compute it.
-        round_times: decimals that times are rounded to; ``None`` does not round.
-    """
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        transform: Phases,
-        reader: VideoReader | None = None,
-        train_sampler: Sampler | None = None,
-        size: int | tuple[int, int] | Literal["source"] | None = None,
-        times: Times = "presentation",
-        round_times: int | None = None,
-    ) -> None:
-        if times not in ("presentation", "average_rate"):
-            raise ValueError(f"times must be presentation or average_rate, got {times!r}")
-        if round_times is not None and (isinstance(round_times, bool) or round_times < 0):
-            raise ValueError(f"round_times must be a number of decimals or null, got {round_times!r}")
-        self.reader: VideoReader = registry.readers.get("pyav")() if reader is None else reader
-        self.sampler = sampler
-        self.train_sampler = sampler if train_sampler is None else train_sampler
-        self.transform = transform
-        self.size = _checked_size(size)
-        self.times = times
-        self.round_times = round_times
-
-    def parts(self, train: bool) -> tuple[Sampler, Transform]:
-        """Sampler and transform to use."""
-        return (self.train_sampler, self.transform.train) if train else (self.sampler, self.transform.eval)
-
-    def reading_size(self, transform: Transform) -> Size | None:
-        """Height and width the reader resizes to; ``None`` for none."""
-        if self.size == "source":
-            return None
-        return self.size or (transform.image_size, transform.image_size)
-
-    def frame_times(self, shown: Sequence[float], info: VideoInfo) -> list[float]:
-        """The times a model is told of frames that are shown at ``shown`` seconds."""
-        if self.times == "average_rate":
-            return average_rate_times([info.index_at(t) for t in shown], info.fps, self.round_times)
-        return [t if self.round_times is None else round(t, self.round_times) for t in shown]
+_TIMES_KNOWN = 2**14
+"""Videos whose frame times are remembered, so that those of kept features need not be looked up again."""
 
 
 class VideoProcessor:
     """Adds frames to samples.
+
+    Where ``index`` says that what a model makes of frames is kept, their video is not decoded until somebody looks at
+    the pixels after all. Frames that come again at once, in another query on the same video, are decoded once.
 
     Args:
         views: view name to view, at least one.
@@ -103,6 +45,9 @@ class VideoProcessor:
             data sets are decoded once, not once an epoch; what comes out is the same. 0 keeps nothing.
     """
 
+    index: FeatureIndex | None = None
+    """Which frames' features are kept; set by the model that uses them."""
+
     def __init__(self, views: Mapping[str, View], seed: int = 0, cache_mb: int = 0) -> None:
         if not views:
             raise ValueError(f"{WHERE}.views is empty; most models need one view called frames")
@@ -110,7 +55,12 @@ class VideoProcessor:
             raise ValueError(f"{WHERE}.cache_mb must be at least 0 MiB, got {cache_mb}")
         self.views = dict(views)
         self.seed = seed
-        self._decoded = _DecodedFrames(cache_mb * 2**20)
+        self._decoded = DecodedFrames(cache_mb * 2**20)
+        self._last: dict[str, Frames] = {}
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": {}}
 
     def __call__(self, sample: VideoSample, train: bool) -> Views:
         """The frames of every view of a sample.
@@ -122,9 +72,8 @@ class VideoProcessor:
         Raises:
             VideoDecodeError: if the video cannot be read or has no frame in the clip; names path and sample.
         """
-        probed: dict[VideoReader, VideoInfo] = {}
         try:
-            return {name: self._frames(name, view, sample, train, probed) for name, view in self.views.items()}
+            return {name: self._frames(name, view, sample, train) for name, view in self.views.items()}
         except VideoDecodeError as error:
             raise error.of_sample(sample.id) from error
 
@@ -136,82 +85,77 @@ class VideoProcessor:
         """
         return next(iter(self.views.values())).reader.probe(path).duration_s
 
-    def _frames(
-        self, name: str, view: View, sample: VideoSample, train: bool, probed: dict[VideoReader, VideoInfo]
-    ) -> Frames:
-        sampler, transform = view.parts(train)
-        if view.reader not in probed:
-            probed[view.reader] = self._decoded.info(view.reader, sample.video)
-        info = probed[view.reader]
+    def unrepeatable(self, view: str, train: bool) -> str | None:
+        """Why frames of a view differ from one time to the next, and what to change; ``None`` if they do not."""
+        sampler, transform = self.views[view].parts(train)
+        where = f"{WHERE}.views.{view}"
+        if not sampler.repeatable:
+            key = "sampler" if sampler is self.views[view].sampler else "train_sampler"
+            return f"{where}.{key} draws frames by chance ({sampler}); take head, uniform, middle or fps"
+        if transform.outcomes is None:
+            phase = "train" if train else "eval"
+            return (
+                f"{where}.transform.{phase} crops at random ({type(transform).__name__}); with crops: 4 it draws among "
+                "four fixed crops of each video, clip_eval does not crop"
+            )
+        return None
+
+    def _frames(self, name: str, view: View, sample: VideoSample, train: bool) -> Frames:
         chance = self._chance(name, sample, train)
-        try:
-            indices = sampler.indices(info, sample.clip, random.Random(chance))
-        except ValueError as error:
-            raise VideoDecodeError(sample.video, str(error)) from error
-        size = view.reading_size(transform)
-        pixels, shown = self._decoded.frames(view.reader, sample.video, indices, size, info)
-        pixels = transform(pixels, torch.Generator().manual_seed(chance))
-        key = self._key(name, view, sample, train) if sampler.repeatable and transform.repeatable else None
-        return Frames(pixels, view.frame_times(shown, info), key)
+        recipe, key = self._recipe(view, sample, train, chance)
+        if key is None:
+            return Frames(*recipe.read(self._decoded))
+        times = self._times_of_kept(key, recipe)
+        if times is not None:
+            return Frames(recipe, times, key)
+        last = self._last.get(name)
+        if last is not None and last.key == key:
+            return last
+        frames = self._last[name] = Frames(*recipe.read(self._decoded), key)
+        self._note_times(key, frames.times)
+        return frames
+
+    def _times_of_kept(self, key: str, recipe: Recipe) -> list[float] | None:
+        """Times of frames whose features are kept; ``None`` if they are not, or their times cannot be told."""
+        entry = None if self.index is None else self.index.find(key, recipe.train)
+        if self.index is None or entry is None:
+            return None
+        times = self._times.get(key) or self.index.times(entry) or recipe.times(self._decoded)
+        if times is not None:
+            self._note_times(key, times)
+        return times
+
+    def _note_times(self, key: str, times: list[float]) -> None:
+        self._times[key] = times
+        if len(self._times) > _TIMES_KNOWN:
+            self._times.popitem(last=False)
 
     def _chance(self, view: str, sample: VideoSample, train: bool) -> int:
         """A seed below 2**62."""
         if train:
             return int(torch.randint(2**62, ()))
-        return int(hashlib.blake2b(f"{self.seed}:{sample.id}:{view}".encode(), digest_size=8).hexdigest(), 16) >> 2
+        return _seed(self.seed, sample.id, view)
 
-    def _key(self, name: str, view: View, sample: VideoSample, train: bool) -> str:
+    def _recipe(self, view: View, sample: VideoSample, train: bool, chance: int) -> tuple[Recipe, str | None]:
+        """How the frames are made, and their name, if they are the same each time."""
         sampler, transform = view.parts(train)
+        recipe = Recipe(view, sample.video, sample.id, sample.clip, train, chance, chance)
+        if transform.outcomes is None or not sampler.repeatable:
+            return recipe, None
         clip = sample.clip.to_list() if sample.clip is not None else None
         file = view.reader.fingerprint(sample.video)
-        what = (file, name, clip, view.reader, sampler, transform, view.size, view.times, view.round_times)
-        return hashlib.blake2b(repr(what).encode(), digest_size=16).hexdigest()
+        code = code_version(modules_of((self, view, view.reader, sampler, transform)))
+        what = (file, clip, view.reader, sampler, transform, view.size, view.times, view.round_times, code)
+        if transform.outcomes > 1:
+            variant = chance % transform.outcomes
+            # The video and the number of the crop decide it alone, whoever asks and whenever.
+            return replace(recipe, pixel_seed=_seed(file, clip, transform, variant)), digest(*what, variant)
+        return replace(recipe, pixel_seed=_seed(file, clip, transform, 0)), digest(*what)
 
 
-class _DecodedFrames:
-    """Reads through a memory of what was read before: a video's index, and frames by file, numbers and size."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.size = 0
-        self._infos: dict[Any, VideoInfo] = {}
-        self._frames: OrderedDict[Any, tuple[Tensor, list[float]]] = OrderedDict()
-
-    def info(self, reader: VideoReader, path: str) -> VideoInfo:
-        """What ``reader.probe`` says."""
-        if not self.max_bytes:
-            return reader.probe(path)
-        key = (repr(reader), reader.fingerprint(path))
-        if key not in self._infos:
-            self._infos[key] = reader.probe(path)
-        return self._infos[key]
-
-    def frames(
-        self, reader: VideoReader, path: str, indices: Sequence[int], size: Size | None, info: VideoInfo
-    ) -> tuple[Tensor, list[float]]:
-        """What ``reader.read`` gives."""
-        if not self.max_bytes:
-            return reader.read(path, indices, size=size, info=info)
-        key = (repr(reader), reader.fingerprint(path), tuple(indices), size)
-        if key in self._frames:
-            self._frames.move_to_end(key)
-            return self._frames[key]
-        entry = reader.read(path, indices, size=size, info=info)
-        if entry[0].nbytes <= self.max_bytes:
-            self._frames[key] = entry
-            self.size += entry[0].nbytes
-            while self.size > self.max_bytes:
-                _, (dropped, _) = self._frames.popitem(last=False)
-                self.size -= dropped.nbytes
-        return entry
-
-
-def average_rate_times(indices: Sequence[int], fps: float, decimals: int | None = None) -> list[float]:
-    """Frame number over average rate, rounded if asked, then through a 32-bit float: 2.3 becomes 2.299999952316284."""
-    times = [index / fps for index in indices]
-    if decimals is not None:
-        times = [round(time, decimals) for time in times]
-    return cast("list[float]", torch.tensor(times, dtype=torch.float32).tolist())
+def _seed(*parts: object) -> int:
+    """A seed below 2**62 for values whose text says all about them."""
+    return int(hashlib.blake2b(":".join(map(str, parts)).encode(), digest_size=8).hexdigest(), 16) >> 2
 
 
 def build_processor(node: Mapping[str, Any], where: str = WHERE) -> VideoProcessor:
@@ -261,12 +205,3 @@ def _check_keys(node: Any, allowed: set[str], needed: set[str], where: str) -> N
     if unknown or missing:
         problem = f"has unknown keys: {', '.join(map(str, unknown))}" if unknown else f"needs {', '.join(missing)}"
         raise ConfigError(f"{where} {problem}. Known: {', '.join(sorted(allowed))}.")
-
-
-def _checked_size(size: Any) -> Size | Literal["source"] | None:
-    if size is None or size == "source":
-        return cast("Literal['source'] | None", size)
-    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise ValueError(f"size must be null, source, one number or [height, width], got {size!r}")
-    return (int(pair[0]), int(pair[1]))

@@ -31,6 +31,7 @@ def write_report(
     headline: str = "",
     cases_note: str = "",
     config: Mapping[str, str] | None = None,
+    more: Sequence[tuple[str, str, str]] = (),
 ) -> Path:
     """Write the page.
 
@@ -45,6 +46,7 @@ def write_report(
         headline: a sentence under the title; made from the rows if empty.
         cases_note: how the queries were chosen.
         config: name to text of configurations to quote.
+        more: further sections before the conditions: anchor, title and HTML.
 
     Returns:
         The file written.
@@ -57,6 +59,7 @@ def write_report(
         sections.append(("curves", "Curves", element("div", joined(map(chart, curves)), class_="charts")))
     if cases:
         sections.append(("queries", "Queries", queries_section(cases, cases_note)))
+    sections += more
     if facts or config:
         sections.append(("conditions", "Conditions", _conditions(facts, config or {})))
     body = joined(
@@ -68,10 +71,11 @@ def write_report(
             element("footer", element("p", "Made by LAVIS Moments. This page loads nothing from elsewhere.")),
         ]
     )
-    return write_text(path, _document(title, body))
+    return write_text(path, document(title, body))
 
 
-def _document(title: str, body: str) -> str:
+def document(title: str, body: str) -> str:
+    """A whole page around a body, with the style and script of all pages."""
     style, script = (read_text(ASSETS / name) for name in ("page.css", "page.js"))
     head = joined(
         [

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.io import PathLike, write_text
+from lavis.common.io import PathLike, read_json, write_text
 from lavis.common.logging import get_logger
 from lavis.datasets.build import splits_of
 from lavis.processors.readers.base import VideoDecodeError
@@ -17,6 +17,7 @@ from lavis.report.figures import baseline_answers, learning_curves, recall_curve
 from lavis.report.film_strip import FilmStrip, film_strip
 from lavis.report.finished_runs import FinishedRun, evaluated_split, samples_of, stages_of
 from lavis.report.page import write_report as write_page
+from lavis.report.pipeline_graph import graph_section
 from lavis.report.results_table import results_text
 from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of
 from lavis.report.timelines import CaseTimeline, Track, best_iou
@@ -31,6 +32,7 @@ def write_report(
     comparisons: Mapping[str, PathLike] | None = None,
     title: str | None = None,
     facts: Mapping[str, Any] | None = None,
+    pipeline: PathLike | None = None,
 ) -> Path:
     """Write the report of run folders, coarse to fine; several seeds of one stage are averaged.
 
@@ -40,6 +42,7 @@ def write_report(
         comparisons: further runs that get a row in the table and nothing else, by what to call them.
         title: of the page; by default made of the names of the stages.
         facts: more conditions for the page.
+        pipeline: record of the pipeline that made the runs (``<output_dir>/pipelines/<name>.json``), to be drawn.
 
     Returns:
         the page.
@@ -63,7 +66,13 @@ def write_report(
     samples = samples_of(name, node, split)
     train = _training_samples(name, node, last.run.get("train_splits") or ["train"])
     return write_run_report(
-        page, title or default, stages, samples, train_samples=train, facts={**known, **(facts or {})}
+        page,
+        title or default,
+        stages,
+        samples,
+        train_samples=train,
+        facts={**known, **(facts or {})},
+        pipeline=pipeline,
     )
 
 
@@ -87,6 +96,7 @@ def write_run_report(
     max_cases: int = 120,
     with_frames: bool = True,
     headline: str = "",
+    pipeline: PathLike | None = None,
 ) -> Path:
     """Write the report of finished stages.
 
@@ -100,6 +110,7 @@ def write_run_report(
         max_cases: how many queries get a timeline; the worst, best and most changed are taken.
         with_frames: whether to decode frames of the videos.
         headline: sentence under the title; made from the figures if empty.
+        pipeline: record of the pipeline to draw.
 
     Returns:
         The file written.
@@ -139,6 +150,7 @@ def write_run_report(
         headline=headline,
         cases_note=note,
         config={name: content for name, content in config.items() if content},
+        more=[] if pipeline is None else [("pipeline", "Pipeline", graph_section(read_json(pipeline), Path(pipeline)))],
     )
 
 

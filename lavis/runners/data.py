@@ -1,9 +1,8 @@
-"""Loaders: which sample comes when, on which process, in training and in evaluation.
+"""Loaders of training: which sample comes when, and on which process (evaluation: ``eval_data.py``).
 
 Training takes a permutation per epoch, seeded, and can start in its middle, so that a resumed run sees what the
 interrupted one would have seen. Before a sample is read, the random generators are seeded from run, epoch and index:
-crops and other augmentations depend neither on the number of loader processes nor on an interruption. Evaluation gives
-each sample to exactly one process, where the originals pad to equal shares and count the padding.
+crops and other augmentations depend neither on the number of loader processes nor on an interruption.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ class SeededDataset(Dataset[Any]):
         except (ValueError, OSError, ImportError) as error:
             if get_worker_info() is None or not _survives_pickling(error):
                 raise
-            return _Failure(error, traceback.format_exc())
+            return Failure(error, traceback.format_exc())
         finally:
             set_random_state(before)
 
@@ -114,13 +113,13 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # nobody needs torch's own iterator
         for batch in super().__iter__():
-            if isinstance(batch, _Failure):
+            if isinstance(batch, Failure):
                 raise batch.error from _InWorker(f"\n{batch.trace}")
             yield batch
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
     """An error on its way out of a loader process, with its traceback, which errors lose there."""
 
     error: Exception
@@ -144,7 +143,8 @@ def train_loader(
     """Loader over all training data, and its sampler, which decides the epoch."""
     dataset = SeededDataset(datasets, seed)
     sampler = EpochSampler(len(dataset), batch_size, seed)
-    return Loader(dataset, batch_sampler=sampler, **_common(num_workers, seed, start_method, persistent=True)), sampler
+    settings = loader_settings(num_workers, seed, start_method, persistent=True)
+    return Loader(dataset, batch_sampler=sampler, **settings), sampler
 
 
 def any_batch(loader: Loader) -> Batch:
@@ -161,23 +161,8 @@ def any_batch(loader: Loader) -> Batch:
     return batch
 
 
-def eval_loader(
-    dataset: Dataset[Any],
-    indices: Sequence[int],
-    *,
-    batch_size: int,
-    num_workers: int,
-    seed: int,
-    start_method: str | None = None,
-) -> Loader:
-    """Loader over this process's part of ``indices``; no sample is given twice."""
-    own = indices[distributed.rank() :: distributed.world_size()]
-    batches = [[(0, index) for index in own[start : start + batch_size]] for start in range(0, len(own), batch_size)]
-    common = _common(num_workers if batches else 0, seed, start_method, persistent=False)
-    return Loader(SeededDataset([dataset], seed), batch_sampler=batches, **common)
-
-
-def _common(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:
+def loader_settings(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:
+    """Arguments that all loaders share."""
     return {
         "num_workers": num_workers,
         "collate_fn": _collate,
@@ -189,11 +174,11 @@ def _common(num_workers: int, seed: int, start_method: str | None, persistent: b
     }
 
 
-def _collate(items: Sequence[Any]) -> Batch | _Failure | None:
+def _collate(items: Sequence[Any]) -> Batch | Failure | None:
     """A batch of what could be read, ``None`` if nothing could, the failure if there was one."""
     from lavis.datasets.build import collate
 
-    failure = next((item for item in items if isinstance(item, _Failure)), None)
+    failure = next((item for item in items if isinstance(item, Failure)), None)
     if failure is not None:
         return failure
     return collate(items) if any(item is not None for item in items) else None

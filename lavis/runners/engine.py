@@ -1,34 +1,41 @@
 """Where and how a model computes: device, precision, processes, seeds and threads, over accelerate.
 
 One process on a CPU needs no launcher; ``torchrun`` and ``accelerate launch`` start several. Precision is autocast
-around training and generation alike, with a loss scaler in fp16. DDP and DeepSpeed come from accelerate. FSDP2 is
-torch's own ``fully_shard`` (see ``common/distributed.py``), since accelerate shards on GPUs only.
+around training and generation alike, with a loss scaler in fp16. DDP comes from accelerate, ZeRO from DeepSpeed (see
+``zero.py``). FSDP2 is torch's own ``fully_shard`` (see ``common/distributed.py``), as accelerate shards on GPUs only.
+What a checkpoint takes from it and brings back is in ``engine_state.py``.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lavis.common import distributed
-from lavis.common.checkpoint import CheckpointError, trainable_state
-from lavis.runners.activations import transformer_blocks
+from lavis.common import distributed, liveness
+from lavis.common.liveness import Doing
+from lavis.runners.activations import transformer_blocks, uncompiled
+from lavis.runners.devices import Strategy, accelerator, choose_device, choose_strategy
+from lavis.runners.ema import Ema
+from lavis.runners.engine_state import EngineState
+from lavis.runners.failures import RunError
 from lavis.runners.randomness import random_state, seed_everything, set_random_state
+from lavis.runners.zero import Zero, require
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Strategy = Literal["auto", "ddp", "fsdp2", "deepspeed"]
 OptimizerMaker = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+MESSAGE_HOURS = 24.0
+"""How long a message may wait where the watchdog looks after the processes: it knows a hang from a long evaluation."""
 
 
-class Engine:
+class Engine(EngineState):
     """Device, precision and processes of one run.
 
     Args:
@@ -43,13 +50,16 @@ class Engine:
             wait for a core another process holds make small models many times slower.
         deterministic: forbid operations whose result varies.
         find_unused_parameters: lets DDP cope with parameters that some batches do not reach.
-        cpu_offload: keep shards (fsdp2) or the optimizer (deepspeed) in host memory.
-        zero_stage: 1 or 2, for deepspeed; where parameters must be sharded too, take ``fsdp2``.
+        cpu_offload: keep shards (fsdp2) or the optimizer (deepspeed; with stage 3 parameters too) in host memory.
+        zero_stage: of deepspeed: 1 shards the optimizer, 2 gradients too, 3 parameters too.
         clip_grad_norm: largest norm of the gradient, ``None`` does not clip.
         batch_size: samples of one process in one iteration, which deepspeed wants to know.
+        ema: decay of a moving average of what learns, which is then evaluated; ``None`` keeps none.
+        sharded_checkpoints: whether every process saves its own parts; ``None`` does so where fsdp2 shards.
+        watched: whether a watchdog ends the run if a process hangs, so that messages need no time limit of their own.
 
     Raises:
-        ValueError: for a device that is not there, or a precision it does not have.
+        ValueError: for a device that is not there, a precision it does not have, or settings that exclude each other.
     """
 
     def __init__(
@@ -67,23 +77,31 @@ class Engine:
         zero_stage: int = 2,
         clip_grad_norm: float | None = None,
         batch_size: int = 1,
+        ema: float | None = None,
+        sharded_checkpoints: bool | None = None,
+        watched: bool = False,
     ) -> None:
-        kind, index = _choose_device(device)
+        kind, index = choose_device(device)
         if kind == "cpu" and "fp16" in (precision, eval_precision):
             raise ValueError("run.precision=fp16 needs a GPU; on a CPU use fp32 or bf16")
         self.precision = precision
         self.eval_precision: Precision = eval_precision or precision
-        self.strategy = _choose_strategy(strategy)
+        self.strategy = choose_strategy(strategy)
+        if self.strategy == "deepspeed":
+            _check_deepspeed(zero_stage, precision, ema, sharded_checkpoints)
+        if kind == "cpu" and self.strategy == "fsdp2" and cpu_offload:
+            raise ValueError(
+                "run.cpu_offload=true with run.strategy=fsdp2 needs GPUs: on a CPU shards are there already"
+            )
         self.clip_grad_norm = clip_grad_norm
         self.cpu_offload = cpu_offload
+        self.zero_stage = zero_stage
+        self.batch_size = batch_size
         self.seed = seed
-        if self.strategy == "deepspeed":
-            sharing = _deepspeed(zero_stage, cpu_offload, clip_grad_norm, batch_size)
-        else:
-            sharing = _ddp(find_unused_parameters)
+        self._ema_decay = ema
         autocast = "no" if precision == "fp32" else precision
-        options = {"mixed_precision": autocast, "cpu": kind == "cpu", **sharing}
-        self._accelerator: Any = _accelerator(kind, index, options)
+        hours = MESSAGE_HOURS if watched else None
+        self._accelerator: Any = accelerator(kind, index, autocast, find_unused_parameters, hours)
         self.device: torch.device = self._accelerator.device
         if distributed.initialized():
             atexit.register(distributed.shutdown)
@@ -93,9 +111,11 @@ class Engine:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
-        self.model: nn.Module | None = None
-        self._wrapped: nn.Module | None = None
-        self._optimizer: Any = None
+        shares = distributed.world_size() > 1
+        self._sharded = shares and self.strategy == "fsdp2"
+        super().__init__(self._sharded if sharded_checkpoints is None else sharded_checkpoints)
+        self._wrapped: Any = None
+        self._last = True
 
     def __str__(self) -> str:
         count = distributed.world_size()
@@ -110,28 +130,32 @@ class Engine:
         """
         self.model = model
         seed_everything(self.seed + distributed.rank())
-        sharded = self.strategy == "fsdp2" and distributed.world_size() > 1
-        if not (sharded and self.cpu_offload):
+        if not (self._sharded and self.cpu_offload):
             model.to(self.device)
-        if sharded:
+        if self._sharded:
             blocks = [block for _, block in transformer_blocks(model)]
             distributed.shard(model, blocks, cpu_offload=self.cpu_offload)
+        self._wrapped = model
         if make_optimizer is None:
-            self._wrapped = model
             return
+        if self._ema_decay is not None:
+            self.ema = Ema(self._ema_decay, model.named_parameters())
         optimizer = make_optimizer(model.named_parameters())
-        if sharded:
-            self._wrapped = model
+        if self.strategy == "deepspeed" and distributed.world_size() > 1:
+            self._zero = self._wrapped = Zero(
+                model,
+                optimizer,
+                stage=self.zero_stage,
+                cpu_offload=self.cpu_offload,
+                clip_grad_norm=self.clip_grad_norm,
+                batch_size=self.batch_size,
+                bf16=self.precision == "bf16",
+            )
+            self._optimizer = self._zero.optimizer
+        elif self._sharded:
             self._optimizer = self._accelerator.prepare_optimizer(optimizer, device_placement=False)
         else:
             self._wrapped, self._optimizer = self._accelerator.prepare(model, optimizer)
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, for its parameter groups."""
-        assert self._optimizer is not None, "prepare() was called without an optimizer"
-        optimizer: torch.optim.Optimizer = self._optimizer
-        return optimizer
 
     @property
     def scaler(self) -> Any:
@@ -141,6 +165,7 @@ class Engine:
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Losses of a batch by name, each a scalar."""
         assert self._wrapped is not None, "prepare() comes first"
+        liveness.now(Doing.FORWARD)
         with self._autocast(self.precision):
             result: dict[str, Tensor] = self._wrapped(batch)
         return result
@@ -151,7 +176,7 @@ class Engine:
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """Context of forward and backward; gradients of the processes are added only in the ``last`` one of a step."""
-        self._accelerator.sync_gradients = last
+        self._last = self._accelerator.sync_gradients = last
         if last or self.strategy != "ddp" or distributed.world_size() == 1:
             return nullcontext()
         context: AbstractContextManager[Any] = self._accelerator.no_sync(self._wrapped)
@@ -159,23 +184,60 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of ``loss``."""
-        self._accelerator.backward(loss)
+        liveness.now(Doing.BACKWARD)
+        if self._zero is not None:
+            self._zero.backward(loss, self._last)
+        else:
+            self._accelerator.backward(loss)
 
     def step(self) -> float | None:
         """Clips, steps the optimizer and clears the gradients.
 
         Returns:
-            norm of the gradient before clipping, ``None`` where it is not clipped.
+            norm of the gradient before clipping, ``None`` where it is not clipped. If it is no finite number and no
+            loss scaler deals with it, nothing was changed, and the gradients are still there: see ``drop_step``.
         """
         assert self.model is not None
-        norm = None
-        if self.clip_grad_norm is not None:
-            parameters = [p for p in self.model.parameters() if p.requires_grad]
-            norm = self._accelerator.clip_grad_norm_(parameters, self.clip_grad_norm)
-        self._accelerator.sync_gradients = True
-        self.optimizer.step()
+        liveness.now(Doing.BACKWARD)
+        if self._zero is not None:
+            norm = self._zero.step()
+        else:
+            norm = self._clip()
+            if norm is not None and self.scaler is None and not math.isfinite(norm):
+                return norm
+            self._accelerator.sync_gradients = True
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(self.model.named_parameters())
+        return norm
+
+    def drop_step(self) -> None:
+        """Clears the gradients without using them.
+
+        Raises:
+            RunError: with deepspeed, which does not give its gradients away.
+        """
+        if self._zero is not None:
+            raise RunError("run.on_nonfinite=skip is not possible with run.strategy=deepspeed; use ddp or fsdp2")
+        self._accelerator.sync_gradients = True  # or accelerate keeps them for the iterations that follow
         self.optimizer.zero_grad()
-        return None if norm is None else float(distributed.whole(norm) if isinstance(norm, Tensor) else norm)
+
+    def _clip(self) -> float | None:
+        if self.clip_grad_norm is None:
+            return None
+        assert self.model is not None
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self._accelerator.sync_gradients = True
+        norm = self._accelerator.clip_grad_norm_(parameters, self.clip_grad_norm)
+        return float(distributed.whole(norm) if isinstance(norm, Tensor) else norm)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the block the model has the weights to evaluate: the average, if one is kept."""
+        assert self.model is not None
+        if self.ema is not None:
+            return self.ema.applied(self.model)
+        return nullcontext() if self._zero is None else self._zero.whole(list(self.model.parameters()))
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
@@ -185,92 +247,26 @@ class Engine:
         """
         assert self.model is not None
         was_training, before = self.model.training, random_state()
+        whole = distributed.gathered(self.model) if self._zero is None else self._zero.free()
         self.model.eval()
         try:
-            with distributed.gathered(self.model), torch.no_grad(), self._autocast(self.eval_precision):
+            average = nullcontext() if self.ema is None else self.ema.applied(self.model)
+            with uncompiled(self.model), average, whole, torch.no_grad(), self._autocast(self.eval_precision):
                 yield self.model
         finally:
             self.model.train(was_training)
             set_random_state(before)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Weights that training changes, whole, on the CPU; every process must ask."""
-        assert self.model is not None
-        return {name: distributed.whole(tensor).cpu() for name, tensor in trainable_state(self.model).items()}
-
-    def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Puts ``weights()`` back.
-
-        Raises:
-            CheckpointError: if the names are not those of what learns now.
-        """
-        assert self.model is not None
-        own = trainable_state(self.model)
-        if own.keys() != state.keys():
-            odd = sorted(own.keys() ^ state.keys())
-            raise CheckpointError(
-                f"the saved weights are not those that learn now; {len(odd)} names differ, such as "
-                f"{', '.join(odd[:5])}. Was model.trainable changed? Choose another name of the run, or resume=never"
-            )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(distributed.shard_like(state[name], tensor))
-
-    def optimizer_state(self) -> dict[str, Any]:
-        """State of the optimizer, whole, on the CPU; every process must ask. Empty with deepspeed, see ``save_own``."""
-        if self.strategy == "deepspeed":
-            return {}
-        state: dict[str, Any] = self.optimizer.state_dict()
-        values = {
-            index: {key: distributed.whole(v).cpu() if isinstance(v, Tensor) else v for key, v in row.items()}
-            for index, row in state["state"].items()
-        }
-        return {"state": values, "param_groups": state["param_groups"]}
-
-    def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
-        """Puts ``optimizer_state()`` back.
-
-        Raises:
-            ValueError: if its groups are not those of this optimizer.
-        """
-        if self.strategy == "deepspeed":
-            return
-        own = self.optimizer.param_groups
-        if [group["names"] for group in own] != [group["names"] for group in state["param_groups"]]:
-            raise ValueError("the groups hold other parameters")
-        parameters = [p for group in own for p in group["params"]]
-        values = {
-            index: {key: _laid_out(v, parameters[index]) if isinstance(v, Tensor) else v for key, v in row.items()}
-            for index, row in state["state"].items()
-        }
-        self.optimizer.load_state_dict({"state": values, "param_groups": state["param_groups"]})
-
-    def save_own(self, folder: Path) -> None:
-        """Lets deepspeed write what it holds in parts of its own; every process must call."""
-        if self.strategy == "deepspeed":
-            self._deepspeed.save_checkpoint(str(folder), tag="deepspeed", exclude_frozen_parameters=True)
-
-    def load_own(self, folder: Path) -> None:
-        """Inverts ``save_own``."""
-        if self.strategy == "deepspeed":
-            self._deepspeed.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
-
-    @property
-    def _deepspeed(self) -> Any:
-        return self._wrapped
-
     def close(self) -> None:
         """Lets go of the model and of accelerate's settings, so that another run may follow in this process."""
         from accelerate.state import AcceleratorState, GradientState
 
-        self._wrapped = self._optimizer = self.model = self._accelerator = None
+        self._wrapped = self._optimizer = self.model = self._accelerator = self._zero = self.ema = None
         if self.device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
-        if self.strategy == "deepspeed":
-            os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
     def _set_threads(self, threads: int | None) -> None:
         if threads is None and (self.device.type != "cpu" or "OMP_NUM_THREADS" in os.environ):
@@ -278,62 +274,15 @@ class Engine:
         torch.set_num_threads(threads or 1)
 
 
-def _choose_device(device: str) -> tuple[str, int | None]:
-    kind, _, index = device.partition(":")
-    if kind == "auto":
-        return ("cuda" if torch.cuda.is_available() else "cpu"), None
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
-        raise ValueError(f"run.device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"run.device={device} but torch {torch.__version__} sees no GPU; use run.device=cpu or auto")
-    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise ValueError(f"run.device={device} but there are {torch.cuda.device_count()} GPUs, counted from 0")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("run.device=mps but this machine has none; use run.device=cpu or auto")
-    return kind, int(index) if index else None
-
-
-def _choose_strategy(strategy: Strategy) -> Literal["ddp", "fsdp2", "deepspeed"]:
-    if strategy not in ("auto", "ddp", "fsdp2", "deepspeed"):
-        raise ValueError(f"run.strategy must be auto, ddp, fsdp2 or deepspeed, got {strategy!r}")
-    # What `accelerate launch` was told arrives in the environment; sharding is done here, so accelerate must not see
-    # it.
-    asked_fsdp = os.environ.pop("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if strategy != "auto":
-        return strategy
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        return "deepspeed"
-    return "fsdp2" if asked_fsdp else "ddp"
-
-
-def _accelerator(kind: str, index: int | None, options: Mapping[str, Any]) -> Any:
-    from accelerate import Accelerator
-
-    if kind == "cuda" and index is not None and not distributed.launched():
-        torch.cuda.set_device(index)
-    return Accelerator(**options)
-
-
-def _ddp(find_unused_parameters: bool) -> dict[str, Any]:
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    return {"kwargs_handlers": [DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)]}
-
-
-def _deepspeed(zero_stage: int, cpu_offload: bool, clip_grad_norm: float | None, batch_size: int) -> dict[str, Any]:
-    from accelerate.utils import DeepSpeedPlugin
-
-    if zero_stage not in (1, 2):
-        raise ValueError(f"run.zero_stage must be 1 or 2, got {zero_stage}; to shard parameters use run.strategy=fsdp2")
-    plugin = DeepSpeedPlugin(
-        zero_stage=zero_stage,
-        gradient_accumulation_steps=1,  # the runner scales the loss and says where a step ends
-        gradient_clipping=clip_grad_norm,
-        offload_optimizer_device="cpu" if cpu_offload else "none",
-    )
-    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
-    return {"deepspeed_plugin": plugin}
-
-
-def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    return distributed.shard_like(value, parameter) if value.shape == parameter.shape else value
+def _check_deepspeed(
+    zero_stage: int, precision: Precision, ema: float | None, sharded_checkpoints: bool | None
+) -> None:
+    require()
+    if zero_stage not in (1, 2, 3):
+        raise ValueError(f"run.zero_stage must be 1, 2 or 3, got {zero_stage}")
+    if precision == "fp16":
+        raise ValueError("run.precision=fp16 is not possible with run.strategy=deepspeed; use bf16, or fsdp2")
+    if ema is not None and zero_stage == 3:
+        raise ValueError("run.ema is not possible with run.zero_stage=3; use stage 2, or run.strategy=fsdp2")
+    if sharded_checkpoints:
+        raise ValueError("run.sharded_checkpoints: deepspeed shards its checkpoints itself; leave it null")

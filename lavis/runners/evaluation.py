@@ -1,16 +1,16 @@
 """Evaluation of one split: predictions are appended as they come, unique by sample id, then scored.
 
-An interrupted evaluation goes on where it stopped, if weights and configuration are the same; their fingerprint lies
-beside the predictions, with that of each sample: only samples that are new or were changed are asked again. Every
-process answers its share once, where the originals answer padded copies as well.
+An interrupted evaluation goes on where it stopped, if weights and configuration are the same (``answers.py``): only
+samples that are new or were changed, they or their subtitles, are asked again. Every process answers its share once,
+where the originals answer padded copies as well. A batch that does not fit into memory is halved until it does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,15 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from lavis.common import distributed
-from lavis.common.io import FileFormatError, append_jsonl, read_json, read_jsonl, write_json, write_jsonl
-from lavis.common.logging import Progress, get_logger
-from lavis.runners.data import eval_loader
+from lavis.common import distributed, liveness
+from lavis.common.io import FileFormatError, read_json, write_json
+from lavis.common.logging import Progress, format_seconds, get_logger
+from lavis.runners.answers import AnswerFiles
+from lavis.runners.answers import digest as digest
+from lavis.runners.eval_data import LoaderSettings as LoaderSettings
+from lavis.runners.eval_data import batches_of, out_of_memory, plan_units, share_of
 from lavis.runners.failures import StopRequest, memory_advice
-from lavis.structures import Prediction, VideoSample
+from lavis.structures import Batch, Prediction, VideoSample
 
 if TYPE_CHECKING:
     from lavis.runners.engine import Engine
@@ -31,23 +34,14 @@ if TYPE_CHECKING:
 
 SELECTING = (
     "annotations", "prior", "videos", "video_suffix", "check_files", "on_decode_error", "on_missing_video",
-    "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "length",
+    "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "length", "fold",
 )  # fmt: skip
 """Settings of a data set that decide which samples there are, not how one is answered: samples speak for themselves."""
+INCIDENTAL = ("weights", "trainable", "cache")
+"""Settings of a model that its weights tell of, or that change no result."""
 SCORING = ("metrics", "group_by_kind")
 
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderSettings:
-    """How evaluation reads its data: samples a batch, loader processes, seed and their start method."""
-
-    batch_size: int = 1
-    num_workers: int = 0
-    seed: int = 42
-    start_method: str | None = None
-    max_batches: int | None = None
 
 
 class SplitEvaluator:
@@ -69,7 +63,7 @@ class SplitEvaluator:
         self.folder = folder
         self.settings = settings
         self.stop = stop
-        self.path = folder / f"{name}.jsonl"
+        self.files = AnswerFiles(folder, name)
         samples: Sequence[VideoSample] = dataset.samples  # type: ignore[attr-defined]
         self.samples = {sample.id: sample for sample in reversed(samples)}
         first = {sample.id: index for index, sample in reversed(list(enumerate(samples)))}
@@ -89,95 +83,106 @@ class SplitEvaluator:
             the metrics, and ``skipped``, the samples without a prediction, those included whose row of the annotations
             or files were faulty and might be left out.
         """
-        known = distributed.broadcast_object(self._earlier(fingerprint) if distributed.is_main() else None)
-        todo = [index for identity, index in self.indices.items() if identity not in known]
-        if self.settings.max_batches is not None:
-            todo = todo[: self.settings.max_batches * self.settings.batch_size * distributed.world_size()]
+        known: dict[str, Prediction] = distributed.broadcast_object(
+            self.files.known(fingerprint, self._fingerprints()) if distributed.is_main() else None
+        )
         if known:
             logger.info("%s: %d of %d predictions are there already", self.name, len(known), len(self.indices))
-        for rows in distributed.gather_objects(self._predict(engine, task, todo)):
+        for rows in distributed.gather_objects(self._predict(engine, task, known)):
             known.update({prediction.id: prediction for prediction in rows})
+        if self.stop is not None:
+            self.stop.agree()
         ordered = [known[identity] for identity in self.indices if identity in known]
         metrics: dict[str, float] = {}
         if distributed.is_main():
             samples = [self.samples[prediction.id] for prediction in ordered]
-            self._finish(ordered, task.result_rows(samples, ordered))
+            self.files.finish(ordered, task.result_rows(samples, ordered))
             metrics = dict(task.evaluate(samples, ordered))
             metrics["skipped"] = len(self.indices) - len(ordered) + getattr(self.dataset, "left_out", 0)
         result: dict[str, float] = distributed.broadcast_object(metrics)
         return result
 
-    def _predict(self, engine: Engine, task: Task, todo: Sequence[int]) -> list[Prediction]:
-        settings = self.settings
-        loader = eval_loader(
-            self.dataset,
-            todo,
-            batch_size=settings.batch_size,
-            num_workers=settings.num_workers,
-            seed=settings.seed,
-            start_method=settings.start_method,
-        )
+    def _predict(self, engine: Engine, task: Task, known: Mapping[str, Prediction]) -> list[Prediction]:
+        """Answers to this process's share of what is not ``known``."""
+        units = self._units(known)
+        total = sum(map(len, units))
         answers: list[Prediction] = []
-        part = self._part()
+        start = time.monotonic()
         with engine.evaluating() as model:
             asked: Any = model  # a VideoLLM, which the engine need not know
-            for batch in Progress(loader, self.name, every=30.0):
-                if self.stop is not None:
-                    self.stop.check()
-                if batch is None:
-                    continue
-                with memory_advice(batch, training=False):
-                    new = task.predict(asked, batch.to(engine.device))
-                append_jsonl(part, [prediction.to_json() for prediction in new])
-                answers += new
+            batches = batches_of(self.dataset, units, self.settings, getattr(asked, "count_tokens", None))
+            noted = liveness.each(batches, lambda n: f"{self.name}, batch {n + 1}", f"what follows {self.name}")
+            for batch in Progress(noted, self.name, total=total, every=30.0, weight=len, unit="queries"):
+                if self.stop is not None and self.stop.number is not None:
+                    break  # all leave together, below: one that has answered its share waits for the others' answers
+                for part, new in _answered(task, asked, batch.to(engine.device)):
+                    assert [p.id for p in new] == [s.id for s in part.samples], "a task answers in order"
+                    self.files.add(new)
+                    answers += new
+        seconds = time.monotonic() - start
+        if answers:
+            rate = len(answers) / max(seconds, 1e-9)
+            logger.info("%s: %d queries in %s, %.3g a second", self.name, total, format_seconds(seconds), rate)
         return answers
 
-    def _part(self) -> Path:
-        """Where this process appends; a file of its own if there are several."""
-        if distributed.world_size() == 1:
-            return self.path
-        return self.folder / f".{self.name}.process{distributed.rank()}.jsonl"
+    def _units(self, known: Mapping[str, Prediction]) -> list[list[int]]:
+        """What this process has still to ask, as it would come if nothing were ``known``."""
+        samples: Sequence[VideoSample] = self.dataset.samples  # type: ignore[attr-defined]
+        units = share_of(plan_units(samples, self.indices.values()), distributed.rank(), distributed.world_size())
+        todo = [index for identity, index in self.indices.items() if identity not in known]
+        settings = self.settings
+        if settings.max_batches is not None:
+            todo = todo[: settings.max_batches * (settings.batch_size or 1) * distributed.world_size()]
+        wanted = set(todo)
+        left = [[index for index in unit if index in wanted] for unit in units]
+        return [unit for unit in left if unit]
 
-    def _earlier(self, fingerprint: str) -> dict[str, Prediction]:
-        """Predictions of an interrupted evaluation of the same thing; those of another, or of samples that are another
-        now, are removed.
-        """
-        mark = self.folder / f".{self.name}.fingerprint.json"
-        files = [p for p in (self.path, *sorted(self.folder.glob(f".{self.name}.process*.jsonl"))) if p.is_file()]
-        before = read_json(mark) if mark.is_file() else {}
-        asked = before.get("samples", {}) if before.get("fingerprint") == fingerprint else {}
-        samples = {identity: digest(repr(sample))[:16] for identity, sample in self.samples.items()}
-        rows = [row for file in files if asked for row in _written(file)]
-        known = {row.id: row for row in rows if row.id in samples and asked.get(row.id) == samples[row.id]}
-        if files and asked != samples:
-            logger.debug("%s: predictions of other weights, settings or samples are replaced", self.name)
-            # Before the new fingerprint: an interruption in between must not make old answers pass for new ones.
-            write_jsonl(self.path, [prediction.to_json() for prediction in known.values()])
+    def _fingerprints(self) -> dict[str, str]:
+        """Of each sample with the files it is made from, other than the video."""
+        contents: dict[Path, str] = {}
+        side_files = getattr(self.dataset, "side_files", None)
+        found = {}
+        for identity, index in self.indices.items():
+            files: list[Path] = side_files(index) if side_files is not None else []
             for file in files:
-                if file != self.path:
-                    file.unlink()
-        write_json(mark, {"fingerprint": fingerprint, "samples": samples}, indent=None)
-        return known
-
-    def _finish(self, ordered: Sequence[Prediction], rows: Sequence[Mapping[str, Any]]) -> None:
-        write_json(self.path.with_suffix(".json"), list(rows), indent=None)
-        write_jsonl(self.path, [prediction.to_json() for prediction in ordered])
-        for file in self.folder.glob(f".{self.name}.process*.jsonl"):
-            file.unlink()
+                if file not in contents:
+                    contents[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[identity] = digest([repr(self.samples[identity]), [contents[file] for file in files]])[:16]
+        return found
 
 
-def _written(file: Path) -> list[Prediction]:
-    """Predictions in a file that an earlier run wrote; a last line that it was writing when it ended is left out."""
+def _answered(task: Task, model: Any, batch: Batch) -> Iterator[tuple[Batch, list[Prediction]]]:
+    """A batch with its predictions; in two or more parts where memory runs out.
+
+    Raises:
+        RunError: if it does not suffice for one sample.
+    """
     try:
-        return [Prediction.from_json(row) for row in read_jsonl(file, drop_torn=True)]
-    except (ValueError, AttributeError) as error:
-        problem = str(error) if str(file) in str(error) else f"{file}: {error}"
-        raise ValueError(f"{problem}. Mend the file, or remove it to have its samples answered again") from error
+        with memory_advice(batch, training=False) if len(batch) == 1 else nullcontext():
+            new = task.predict(model, batch)
+    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if len(batch) == 1 or not out_of_memory(error):
+            raise
+        new = None
+    if new is not None:
+        yield batch, new
+        return
+    # Outside of the handler, which keeps alive what the failed attempt holds.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    logger.warning(
+        "out of memory with %d samples at once (%s...): asking them as %d and %d; lower run.eval_batch_size or "
+        "run.eval_batch_tokens to save the attempt", len(batch), batch.samples[0].id, half, len(batch) - half,
+    )  # fmt: skip
+    for part in (slice(None, half), slice(half, None)):
+        views = {name: frames[part] for name, frames in batch.views.items()}
+        yield from _answered(task, model, Batch(batch.samples[part], views))
 
 
 def answering(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
     """The configuration as far as the answer to a given sample of a data set depends on it."""
-    model = {key: value for key, value in config.get("model", {}).items() if key not in ("weights", "trainable")}
+    model = {key: value for key, value in config.get("model", {}).items() if key not in INCIDENTAL}
     task = config.get("task")
     if isinstance(task, Mapping):
         task = {key: value for key, value in task.items() if key not in SCORING}
@@ -190,11 +195,6 @@ def _dataset_answering(node: Mapping[str, Any]) -> dict[str, Any]:
     if "parts" in kept:
         kept["parts"] = {name: _dataset_answering(part) for name, part in kept["parts"].items()}
     return kept
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of JSON-ready content, keys in any order."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -20,6 +20,7 @@ from lavis.common.io import append_jsonl, read_jsonl, write_jsonl
 from lavis.common.logging import get_logger
 from lavis.common.registry import registry
 from lavis.runners.evaluation import write_metrics
+from lavis.runners.profiler import Recorder
 
 if TYPE_CHECKING:
     from lavis.runners.runner import Runner, StepRecord
@@ -31,8 +32,16 @@ logger = get_logger(__name__)
 class Hook:
     """Does nothing at any event; a hook overrides those it cares for.
 
-    Every process calls its hooks, so that they may talk to each other; only the main one should write files.
+    Every process calls its hooks, so that they may talk to each other; only the main one should write files. What a
+    hook counts over iterations belongs into its ``state_dict``, so that a resumed training goes on counting.
     """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` needs to go on: tensors and plain values; saved with every checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved state; comes before ``start``."""
 
     def start(self, runner: Runner) -> None:
         """Before the first iteration, after resuming."""
@@ -97,16 +106,24 @@ class Log(Hook):
         self._facts: dict[str, list[float]] = {}
         self._count = 0
         self._began = 0.0
+        self._unwritten: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        facts = {name: list(values) for name, values in self._facts.items()}
+        return {"sums": dict(self._sums), "facts": facts, "count": self._count} if self._count else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums = dict(state["sums"])
+        self._facts = {name: list(values) for name, values in state["facts"].items()}
+        self._count = int(state["count"])
 
     def start(self, runner: Runner) -> None:
         runner.bar_seconds = self.bar_seconds
         self._began = time.monotonic()
         path = _curves(runner)
         if distributed.is_main() and path.is_file():
-            # Lines after the checkpoint belong to iterations that are now done again.
-            rows = [
-                row for row in read_jsonl(path, drop_torn=True) if row.get("step", 0) <= runner.progress.global_step
-            ]
+            # Lines after the checkpoint belong to iterations and evaluations that are now done again.
+            rows = [row for row in read_jsonl(path, drop_torn=True) if _stays(row, runner)]
             write_jsonl(path, rows if runner.progress.global_step else [])
 
     def step(self, runner: Runner, record: StepRecord) -> None:
@@ -123,18 +140,21 @@ class Log(Hook):
         minutes = (time.monotonic() - self._began) / 60
         what = f"within epoch {progress.epoch + 1}" if progress.step else f"epoch {progress.epoch} done"
         logger.info("%s: iteration %d, %.1f minutes", what, progress.global_step, minutes)
+        _report_cache(runner)
 
     def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
         shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:7])
         logger.info("%s: %s", name, shown)
+        _report_cache(runner)
         if distributed.is_main():
             # Only a training run knows how far it is; a later evaluation is no point of its curve.
             at = {"step": runner.progress.global_step, "epoch": runner.progress.epoch} if runner.learning else {}
-            append_jsonl(_curves(runner), [{**at, "split": name, **metrics}])
+            self._append(runner, {**at, "split": name, **metrics})
 
     def _write(self, runner: Runner, rate: float) -> None:
         own = {name: float(value) / max(1, self._count) for name, value in self._sums.items()}
         own |= {name: sum(values) / len(values) for name, values in self._facts.items()}
+        own |= getattr(runner.engine.model, "cache_facts", dict)()
         figures = distributed.mean_over_ranks(own)
         losses = [figures[name] for name in self._sums]
         self._sums, self._facts, self._count = {}, {}, 0
@@ -142,23 +162,43 @@ class Log(Hook):
         row = {"step": progress.global_step, "epoch": progress.epoch, "loss": sum(losses), "lr": rate, **figures}
         runner.figures = row
         if distributed.is_main():
-            append_jsonl(_curves(runner), [row])
+            self._append(runner, row)
         if runner.bar is not None:
             runner.bar.facts(**{key: row[key] for key in ("loss", "lr", "seconds", "peak_gib") if key in row})
+
+    def _append(self, runner: Runner, row: dict[str, Any]) -> None:
+        """Adds a line; those that a full disk does not take wait for the next."""
+        self._unwritten.append(row)
+        try:
+            append_jsonl(_curves(runner), self._unwritten)
+        except OSError as error:
+            logger.error("%s; %d lines are kept for the next attempt", error, len(self._unwritten))
+        else:
+            self._unwritten = []
+
+
+def _report_cache(runner: Runner) -> None:
+    """One line about the frozen parts' output that was found and made since the last one."""
+    line = getattr(runner.engine.model, "cache_report", str)()
+    if line:
+        logger.info("%s", line)
 
 
 @registry.hooks.register("checkpoint")
 class CheckpointHook(Hook):
-    """Saves ``checkpoints/latest`` every ``run.save_every`` epochs, every ``run.save_steps`` iterations, at the end."""
+    """Asks for a checkpoint every ``run.save_every`` epochs, every ``run.save_steps`` iterations, and at the end.
+
+    It is written when all hooks have had their turn, so that what they count belongs to it.
+    """
 
     def step(self, runner: Runner, record: StepRecord) -> None:
         every = runner.run.save_steps
         if every is not None and (record.global_step + 1) % every == 0:
-            runner.save_latest()
+            runner.ask_save()
 
     def trained(self, runner: Runner) -> None:
         if runner.finished or runner.progress.epoch % runner.run.save_every == 0:
-            runner.save_latest()
+            runner.ask_save(required=runner.finished)
 
 
 @registry.hooks.register("evaluate")
@@ -180,7 +220,7 @@ class Evaluate(Hook):
                 runner.save_best(f"{runner.run.monitor.metric} {value:g} on {runner.run.monitor.split}")
                 write_metrics(runner.folder / "metrics.json", results)
                 self._keep(folder, results)
-        runner.save_progress()
+        runner.ask_save(renew=True)
 
     @staticmethod
     def _better(value: float, best: float | None, mode: str) -> bool:
@@ -281,6 +321,49 @@ class WandB(Hook):
             self._session.finish()
 
 
+@registry.hooks.register("profiler")
+class Profiler(Hook):
+    """Records a few iterations: ``profile/operators.txt`` with the most expensive operators, and a trace beside it.
+
+    Args:
+        first: iterations of this start to pass over, while caches and the like settle, at least 1.
+        steps: iterations to record, at least 1.
+    """
+
+    def __init__(self, first: int = 3, steps: int = 5) -> None:
+        if first < 1 or steps < 1:
+            raise ValueError(f"first and steps must be at least 1, got {first} and {steps}")
+        self.first = first
+        self.steps = steps
+        self._seen = 0
+        self._recorder: Recorder | None = None
+
+    def start(self, runner: Runner) -> None:
+        self._seen = 0
+        self._recorder = Recorder(runner.folder / "profile") if distributed.is_main() else None
+
+    def step(self, runner: Runner, record: StepRecord) -> None:
+        self._seen += 1
+        if self._recorder is None:
+            return
+        if self._seen == self.first:
+            self._recorder.start()
+        elif self._seen == self.first + self.steps:
+            self._finish()
+
+    def trained(self, runner: Runner) -> None:
+        if self._recorder is not None and self._recorder.running:
+            self._finish()  # an evaluation must not be part of it
+
+    def end(self, runner: Runner) -> None:
+        if self._recorder is not None and self._seen < self.first:
+            logger.warning("the profiler recorded nothing: %d iterations, its first is %d", self._seen, self.first)
+
+    def _finish(self) -> None:
+        assert self._recorder is not None
+        logger.info("the most expensive operators are in %s", self._recorder.finish())
+
+
 def monitored(results: Mapping[str, Mapping[str, float]], runner: Runner) -> float:
     """The figure that decides which weights are best, averaged over the data sets of the monitored split.
 
@@ -297,6 +380,15 @@ def monitored(results: Mapping[str, Mapping[str, float]], runner: Runner) -> flo
             "set run.monitor.metric and run.monitor.split to one of these"
         )
     return sum(values) / len(values)
+
+
+def _stays(row: Mapping[str, Any], runner: Runner) -> bool:
+    """Whether a line of ``metrics.jsonl`` is of what the resumed training does not do again."""
+    progress, step = runner.progress, row.get("step", 0)
+    if "split" not in row or step != progress.global_step:
+        return bool(step <= progress.global_step)
+    names = {f"{dataset}_{split}" for split in runner.run.valid_splits for dataset in runner.eval_data.get(split, {})}
+    return row["split"] in names and progress.validated == step
 
 
 def _curves(runner: Runner) -> Path:

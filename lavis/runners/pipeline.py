@@ -2,60 +2,36 @@
 
 A pipeline file lists ``stages``. Each has a ``name``, an ``action``, mostly a ``config`` with ``options``, and perhaps
 ``inputs`` and ``outputs``; ``output_dir`` is where the record goes, by default beside the first stage's run. A stage is
-skipped if it was completed, its outputs are still there as written, and its fingerprint is the same: the resolved
-configuration and the content of every file it reads. Stages find each other's results by path: the second stage's
-``prior`` names the first stage's predictions.
+passed over if it was completed, its outputs are still there as written, and all it depends on is the same: the resolved
+configuration and the content of every file it reads; with ``code: stale`` also the code. Stages find each other's
+results by path: the second stage's ``prior`` names the first stage's predictions.
 
-Source: replaces the manual steps of CALCE (tjhd1475/CALCE): run, move files, merge, edit a YAML file, run.
+Source: replaces the manual steps of CALCE (tjhd1475/CALCE): run, move files, merge, edit a YAML file, run. Workflow
+engines do this for files too, but know nothing of what a configuration reads or which setting changes a result.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lavis.common import distributed
-from lavis.common.checkpoint import file_digest
-from lavis.common.config import Config, load_config
-from lavis.common.io import read_json, write_json
+from lavis.common.check import require_valid
+from lavis.common.config import load_config
+from lavis.common.locking import sole_writer
 from lavis.common.logging import get_logger, setup_logging
 from lavis.common.yaml_tree import ConfigError
 from lavis.runners import run as runs
-from lavis.runners.evaluation import digest
+from lavis.runners.pipeline_folds import expanded, join_stage
+from lavis.runners.pipeline_inputs import expected_outputs, facts_of, prediction_files, run_folder
+from lavis.runners.pipeline_record import Record, Verdict, shown
+from lavis.runners.pipeline_stages import JOIN, PREDICTING, Action, Stage, config_of, predicted_splits, read_stages
 
-STAGE_KEYS = ("name", "action", "config", "options", "inputs", "outputs", "splits", "settings")
-PIPELINE_KEYS = ("name", "description", "options", "output_dir", "stages")
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Args:
-        name: unique in the pipeline.
-        action: what to do.
-        config: resolved configuration; ``None`` for actions that need none.
-        splits: what ``evaluate`` and ``infer`` predict; empty takes ``run.test_splits``.
-        inputs: further files it reads.
-        outputs: further files it writes.
-        settings: arguments of other actions.
-        anew: whether it was begun with something else, so that what it left must not be resumed.
-        seconds: what earlier stages took, by name.
-    """
-
-    name: str
-    action: str
-    config: Config | None = None
-    splits: Sequence[str] = ()
-    inputs: Sequence[Path] = ()
-    outputs: Sequence[Path] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    anew: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +44,19 @@ class StageResult:
     outputs: list[Path]
 
 
-Action = Callable[[Stage], Sequence[Path]]
-"""Carries a stage out and returns the files it wrote; every process calls it."""
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """What would become of a stage: ``plan`` is ``run``, ``up to date`` or ``perhaps``; ``why`` in words."""
+
+    name: str
+    action: str
+    plan: str
+    why: str
 
 
 def train_stage(stage: Stage) -> list[Path]:
     """Trains; the result is the best weights."""
-    config = _config_of(stage)
+    config = config_of(stage)
     if stage.anew:
         config = replace(config, tree={**config.tree, "run": {**config.get("run", {}), "resume": "never"}})
     return [runs.train(config) / "checkpoints" / "best.safetensors"]
@@ -82,19 +64,23 @@ def train_stage(stage: Stage) -> list[Path]:
 
 def predict_stage(stage: Stage) -> list[Path]:
     """Predicts and scores splits; the result is the predictions."""
-    config = _config_of(stage)
-    splits = list(stage.splits) or list(config.find("run.test_splits", ["test"]))
-    folder = runs.evaluate(config, splits)
-    names = [f"{name}_{split}" for split in splits for name in config["datasets"]]
-    files = [folder / "predictions" / f"{name}.jsonl" for name in names]
-    return [file for file in files if file.is_file()]
+    runs.evaluate(config_of(stage), predicted_splits(stage))
+    return [file for file in prediction_files(stage) if file.is_file()]
 
 
 ACTIONS: Mapping[str, Action] = {"train": train_stage, "evaluate": predict_stage, "infer": predict_stage}
+_INTERNAL: Mapping[str, Action] = {JOIN: join_stage}
 
 
 def run_pipeline(
-    path: str | Path, options: Sequence[str] = (), actions: Mapping[str, Action] | None = None
+    path: str | Path,
+    options: Sequence[str] = (),
+    actions: Mapping[str, Action] | None = None,
+    *,
+    force: Sequence[str] = (),
+    start: str | None = None,
+    accept: Sequence[str] = (),
+    draw: Callable[[Path], object] | None = None,
 ) -> list[StageResult]:
     """Carries out the stages of a pipeline file, passing over those that are done.
 
@@ -103,195 +89,202 @@ def run_pipeline(
         options: changes to the configuration of every stage, such as ``run.device=cpu``; one that begins with
             ``stages.<name>.`` is for that stage.
         actions: further actions by name, besides train, evaluate and infer.
+        force: stages to do again though they are up to date.
+        start: stage from which on all are done again.
+        accept: stages whose outputs are taken as they are now, though they were changed by hand.
+        draw: called with the path of the record after every stage.
 
     Returns:
         what became of each stage, in order; ``<output_dir>/pipelines/<name>.json`` keeps what they were done with.
 
     Raises:
         ConfigError: if the pipeline or the configuration of any stage is faulty; before the first stage is begun.
+        BusyError: if another process runs this pipeline.
+        ValueError: if a file that a stage reads is not there, or the record cannot be read.
     """
-    pipeline = load_config(path)
-    known = {**ACTIONS, **(actions or {})}
-    stages = read_stages(pipeline, options, known)
-    folders = [stage.config.find("run.output_dir") for stage in stages if stage.config is not None]
-    folders.insert(0, pipeline.get("output_dir"))
-    record = Record(Path(next(filter(None, folders), "results")) / "pipelines" / f"{pipeline.name}.json")
-    results = []
-    for number, stage in enumerate(stages, start=1):
-        setup_logging()
-        results.append(_run_stage(stage, f"stage {number}/{len(stages)} {stage.name}", known[stage.action], record))
+    book = _Book(path, options, actions)
+    for stage in book.stages:
+        book.read_by(stage)  # an action checks its settings to say what it reads
+        if stage.config is not None:
+            require_valid(stage.config)
+    with sole_writer(book.path.with_suffix(""), "this pipeline"):
+        record = book.record()
+        for name in accept:
+            changed = record.accept(book.known(name))
+            logger.info("stage %s: %s accepted as changed", name, ", ".join(map(str, changed)) or "nothing to be")
+        record.arrange([stage.name for stage in book.stages])
+        forced = book.forced(force, start)
+        results = []
+        for number, stage in enumerate(book.stages, start=1):
+            setup_logging()
+            label = f"stage {number}/{len(book.stages)} {stage.name}"
+            results.append(_run_stage(stage, label, book, record, stage.name in forced))
+            if draw is not None and distributed.is_main():
+                draw(record.path)
     return results
 
 
-def _run_stage(stage: Stage, label: str, action: Action, record: Record) -> StageResult:
-    fingerprint = record.fingerprint(stage)
-    reason = distributed.broadcast_object(record.stale(stage.name, fingerprint))
-    if reason is None:
-        logger.info("%s: done already, nothing it depends on has changed", label)
+def plan_pipeline(
+    path: str | Path,
+    options: Sequence[str] = (),
+    actions: Mapping[str, Action] | None = None,
+    *,
+    force: Sequence[str] = (),
+    start: str | None = None,
+) -> list[PlannedStage]:
+    """What ``run_pipeline`` would do, and why; builds nothing and writes nothing.
+
+    A stage that reads what an earlier one will write anew is done again ``perhaps``: not if the content stays the same.
+    """
+    book = _Book(path, options, actions)
+    record, forced = book.record(), book.forced(force, start)
+    rows, writers = [], dict[str, str]()
+    for stage in book.stages:
+        facts = book.facts(stage, record)
+        verdict = record.judge(stage.name, facts, book.code)
+        reasons = (["asked for"] if stage.name in forced else []) + verdict.reasons
+        read = {each["path"]: writers[each["path"]] for each in facts["inputs"].values() if each["path"] in writers}
+        upstream = [_upstream(writer, read) for writer in dict.fromkeys(read.values())]
+        plan = "run" if reasons else "perhaps" if upstream else "up to date"
+        if plan != "up to date":
+            writers.update({str(file): stage.name for file in [*expected_outputs(stage), *record.outputs(stage.name)]})
+        rows.append(PlannedStage(stage.name, stage.action, plan, shown(reasons or [*upstream, *verdict.notes])))
+    return rows
+
+
+def _upstream(writer: str, read: Mapping[str, str]) -> str:
+    files = [path for path, other in read.items() if other == writer]
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"stage {writer!r} will write {files[0]}{more} anew"
+
+
+def plan_text(plan: Sequence[PlannedStage]) -> str:
+    """A plan as a table."""
+    rows = [("stage", "action", "plan", "why"), *((p.name, p.action, p.plan, p.why) for p in plan)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [
+        "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+class _Book:
+    """A pipeline file, read: its stages, actions and record."""
+
+    def __init__(self, path: str | Path, options: Sequence[str], actions: Mapping[str, Action] | None) -> None:
+        pipeline = load_config(path)
+        given = {**ACTIONS, **(actions or {})}
+        self.actions = {**given, **_INTERNAL}
+        self.stages = expanded(read_stages(pipeline, options, given))
+        self.code = pipeline.get("code", "note")
+        self.name = pipeline.name
+        folders = [stage.config.find("run.output_dir") for stage in self.stages if stage.config is not None]
+        self.root = Path(next(filter(None, [pipeline.get("output_dir"), *folders]), "results"))
+        self.path = self.root / "pipelines" / f"{pipeline.name}.json"
+
+    def record(self) -> Record:
+        return Record(self.path, self.root, self.name)
+
+    def facts(self, stage: Stage, record: Record) -> dict[str, Any]:
+        """What a stage depends on now."""
+        return facts_of(stage, record.digests, self.read_by(stage))
+
+    def read_by(self, stage: Stage) -> list[Path]:
+        """Files that a stage's action reads, besides those of its configuration."""
+        reads = getattr(self.actions[stage.action], "reads", None)
+        return [] if reads is None else list(reads(stage))
+
+    def known(self, name: str) -> str:
+        names = [stage.name for stage in self.stages]
+        if name not in names:
+            raise ConfigError(f"the pipeline {self.name} has no stage {name!r}; it has {', '.join(names)}")
+        return name
+
+    def forced(self, force: Sequence[str], start: str | None) -> set[str]:
+        names = [stage.name for stage in self.stages]
+        after = names[names.index(self.known(start)) :] if start is not None else []
+        return {*map(self.known, force), *after}
+
+
+def _run_stage(stage: Stage, label: str, book: _Book, record: Record, forced: bool) -> StageResult:
+    facts = book.facts(stage, record)
+    verdict: Verdict = distributed.broadcast_object(record.judge(stage.name, facts, book.code))
+    reasons = (["asked for"] if forced else []) + verdict.reasons
+    if not reasons:
+        record.keep(stage.name)
+        notes = f"; {shown(verdict.notes)}, its results are kept" if verdict.notes else ""
+        logger.info("%s: done already, nothing it depends on has changed%s", label, notes)
         return StageResult(stage.name, True, record.seconds().get(stage.name, 0.0), record.outputs(stage.name))
-    logger.info("%s: %s (%s)", label, stage.action, reason)
-    missing = [str(file) for file in stage.inputs if not file.is_file()]
-    if missing:
-        raise ValueError(f"{label} reads files that do not exist: {', '.join(missing)}; run the stages that write them")
-    anew = record.begin(stage.name, fingerprint)
+    logger.info("%s: %s (%s)", label, stage.action, shown(reasons))
+    _require_inputs(stage, label, facts, record)
+    # What a finished training can resume from are its last weights, and those that are gone were its best.
+    anew = verdict.anew or forced or (verdict.spoilt and stage.action == "train")
+    redone = forced or any("the code changed" in reason for reason in verdict.reasons)
+    edited = record.outputs(stage.name) if redone and stage.action in PREDICTING else verdict.edited
+    record.begin(stage.name, facts, anew, edited)
+    _clear(stage, edited, anew)
+    record.cleared(stage.name)
     start = time.monotonic()
-    outputs = [*action(replace(stage, anew=anew, seconds=record.seconds())), *stage.outputs]
+    try:
+        action = book.actions[stage.action]
+        told = replace(stage, anew=anew, seconds=record.seconds(), record=record.path)
+        outputs = [*action(told), *stage.outputs]
+        absent = [str(file) for file in outputs if not file.is_file()]
+        if absent:
+            raise ValueError(f"{label} ended without writing {', '.join(absent)}")
+    except Exception as error:
+        record.fail(stage.name, str(error))
+        raise
     seconds = time.monotonic() - start
-    absent = [str(file) for file in outputs if not file.is_file()]
-    if absent:
-        raise ValueError(f"{label} ended without writing {', '.join(absent)}")
-    record.complete(stage.name, fingerprint, outputs, seconds)
+    _compare_inputs(stage, label, facts, book, record)
+    record.complete(stage.name, facts, outputs, seconds)
     return StageResult(stage.name, False, seconds, list(outputs))
 
 
-def read_stages(pipeline: Config, options: Sequence[str], actions: Mapping[str, Action]) -> list[Stage]:
-    """The stages of a pipeline with their configurations.
-
-    Raises:
-        ConfigError: for an unknown key or action, a missing one, a name given twice, or a faulty configuration.
-    """
-    where = pipeline.path or "pipeline"
-    nodes = pipeline.get("stages")
-    _only(pipeline.tree, PIPELINE_KEYS, f"{where}")
-    if not isinstance(nodes, list) or not nodes:
-        raise ConfigError(f"{where}: 'stages' must be a list of stages")
-    stages: list[Stage] = []
-    for number, node in enumerate(nodes, start=1):
-        if not isinstance(node, Mapping) or not isinstance(node.get("name"), str) or "action" not in node:
-            raise ConfigError(f"{where}: stage {number} needs a name and an action, got {node!r}")
-        label = f"{where}: stage {node['name']!r}"
-        _only(node, STAGE_KEYS, label)
-        if node["action"] not in actions:
-            raise ConfigError(f"{label}: unknown action {node['action']!r}; known: {', '.join(sorted(actions))}")
-        if node["name"] in [stage.name for stage in stages]:
-            raise ConfigError(f"{label} is given twice")
-        if node["action"] in ACTIONS and "config" not in node:
-            raise ConfigError(f"{label}: the action {node['action']!r} needs a 'config'")
-        stages.append(_stage(node, [*(pipeline.get("options") or []), *(node.get("options") or [])], options))
-    unknown = {o.split(".")[1] for o in options if o.startswith("stages.")} - {stage.name for stage in stages}
-    if unknown:
-        raise ConfigError(
-            f"{where} has no stage {', '.join(sorted(unknown))}; it has {', '.join(s.name for s in stages)}"
-        )
-    return stages
-
-
-class Record:
-    """What stages were completed with: their fingerprints and the digests of their outputs, in one JSON file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Any] = read_json(path) if path.is_file() else {}
-        self._digests: dict[str, list[Any]] = self._known.setdefault("files", {})
-        self._stages: dict[str, Any] = self._known.setdefault("stages", {})
-
-    def fingerprint(self, stage: Stage) -> str:
-        """Changes if the stage's configuration, or the content of any file it reads, does."""
-        files = sorted({*stage.inputs, *_files_in(stage.config)})
-        contents = {str(file): self._digest(file) for file in files if file.is_file()}
-        return digest([stage.action, _essence(stage.config), list(stage.splits), dict(stage.settings), contents])
-
-    def stale(self, name: str, fingerprint: str) -> str | None:
-        """Why a stage has to be run; ``None`` if it has not."""
-        known = self._stages.get(name)
-        if known is None:
-            return "not done yet"
-        if known["fingerprint"] != fingerprint:
-            return "its configuration or a file it reads has changed"
-        if known["outputs"] is None:
-            return "it was interrupted"
-        for path, content in known["outputs"].items():
-            if not Path(path).is_file():
-                return f"{path} is gone"
-            if self._digest(Path(path)) != content:
-                return f"{path} was changed"
-        return None
-
-    def outputs(self, name: str) -> list[Path]:
-        """Files a completed stage wrote."""
-        return [Path(path) for path in self._stages[name]["outputs"]]
-
-    def begin(self, name: str, fingerprint: str) -> bool:
-        """Notes that a stage is under way; says whether it was begun with another fingerprint before."""
-        anew = name in self._stages and self._stages[name]["fingerprint"] != fingerprint
-        self._stages[name] = {"fingerprint": fingerprint, "outputs": None}
-        self._write()
-        return anew
-
-    def seconds(self) -> dict[str, float]:
-        """What completed stages took, by name; stages that were interrupted count from their last start."""
-        return {name: known["seconds"] for name, known in self._stages.items() if known.get("seconds") is not None}
-
-    def complete(self, name: str, fingerprint: str, outputs: Sequence[Path], seconds: float) -> None:
-        """Notes that a stage is done."""
-        contents = {str(file): self._digest(file) for file in outputs}
-        self._stages[name] = {"fingerprint": fingerprint, "outputs": contents, "seconds": round(seconds, 1)}
-        self._write()
-
-    def _digest(self, file: Path) -> str:
-        facts = file.stat()
-        known = self._digests.get(str(file))
-        if known is None or known[:2] != [facts.st_size, facts.st_mtime_ns]:
-            # Weights may have many gigabytes: their digest is kept as long as size and time stay.
-            known = self._digests[str(file)] = [facts.st_size, facts.st_mtime_ns, file_digest(file)]
-        return str(known[2])
-
-    def _write(self) -> None:
-        if distributed.is_main():
-            write_json(self.path, self._known)
-        distributed.barrier()
-
-
-def _stage(node: Mapping[str, Any], own_options: Sequence[str], options: Sequence[str]) -> Stage:
-    prefix = f"stages.{node['name']}."
-    general = [option for option in options if not option.startswith("stages.")]
-    special = [option.removeprefix(prefix) for option in options if option.startswith(prefix)]
-    config = load_config(node["config"], [*own_options, *general, *special]) if "config" in node else None
-    return Stage(
-        name=node["name"],
-        action=node["action"],
-        config=config,
-        splits=tuple(node.get("splits") or ()),
-        inputs=tuple(Path(file) for file in node.get("inputs") or ()),
-        outputs=tuple(Path(file) for file in node.get("outputs") or ()),
-        settings=dict(node.get("settings") or {}),
-    )
-
-
-def _config_of(stage: Stage) -> Config:
-    assert stage.config is not None, f"stage {stage.name} has no config"
-    return stage.config
-
-
-def _essence(config: Config | None) -> Any:
-    """The configuration without settings that change how a stage runs and not what comes of it."""
-    if config is None:
-        return None
-    run = {key: value for key, value in (config.get("run") or {}).items() if key not in runs.INCIDENTAL}
-    return {**config.tree, "run": run}
-
-
-def _files_in(config: Config | None) -> Iterator[Path]:
-    """Files a configuration reads: weights, annotations and priors."""
-    if config is None:
+def _clear(stage: Stage, edited: Sequence[Path], anew: bool) -> None:
+    """Takes what must not be gone on with out of the way; files changed by hand are kept under another name."""
+    if not distributed.is_main():
         return
-    weights = config.find("model.weights") or []
-    yield from (Path(file) for file in ([weights] if isinstance(weights, str) else weights))
-    for node in _datasets(config.get("datasets") or {}):
-        annotations = node.get("annotations") or {}
-        for split, file in annotations.items():
-            for name in (file, node.get("prior")):
-                if isinstance(name, str):
-                    yield Path(name.replace("{split}", split)).expanduser()
+    for file in edited:
+        if file.is_file():
+            number = next(n for n in range(1, 10_000) if not _kept(file, n).exists())
+            logger.warning("%s is kept as %s and written again", file, _kept(file, number))
+            file.replace(_kept(file, number))
+    if anew and stage.action == "train":
+        # Before the stage is noted as begun with its new settings: an interruption in between must not resume old ones.
+        for state in (run_folder(config_of(stage)) / "checkpoints").glob("*"):
+            if state.is_dir():
+                shutil.rmtree(state)
 
 
-def _datasets(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for node in nodes.values():
-        yield node
-        yield from _datasets(node.get("parts") or {})
+def _kept(file: Path, number: int) -> Path:
+    return file.with_name(f"{file.name}.kept{number}")
 
 
-def _only(node: Mapping[str, Any], keys: Sequence[str], label: str) -> None:
-    unknown = [key for key in node if key not in keys]
-    if unknown:
-        raise ConfigError(f"{label}: unknown key {', '.join(unknown)}; known: {', '.join(keys)}")
+def _require_inputs(stage: Stage, label: str, facts: Mapping[str, Any], record: Record) -> None:
+    """Raises where a file is missing that the stage cannot do without: named, with who wrote it and what to do."""
+    missing = []
+    for key, each in facts["inputs"].items():
+        if each["digest"] is None and each["kind"] not in ("videos", "subtitles") and key != "trained weights":
+            writer = record.writer_of(Path(each["path"]))
+            if writer is not None:
+                hint = f"stage {writer!r} wrote it; --force {writer!r} makes it again"
+            elif record.was_read(stage.name, Path(each["path"])):
+                hint = "it was there when this stage was last begun; put it back, or correct the configuration"
+            else:
+                hint = "run the stages that write them, or correct the configuration"
+            missing.append(f"{each['path']} ({key}: {hint})" if key != each["path"] else f"{each['path']} ({hint})")
+    if missing:
+        raise ValueError(f"{label} reads files that do not exist: {', '.join(missing)}")
+
+
+def _compare_inputs(stage: Stage, label: str, facts: Mapping[str, Any], book: _Book, record: Record) -> None:
+    """Says so if an input was changed while the stage ran; the record has it as it was before, so it is done again."""
+    after = book.facts(stage, record)["inputs"]
+    changed = [
+        each["path"] for key, each in facts["inputs"].items() if after.get(key, {}).get("digest") != each["digest"]
+    ]
+    own = {str(file) for file in expected_outputs(stage)}
+    changed = [path for path in changed if path not in own]
+    if changed:
+        logger.warning("%s: %s changed while it ran; the next start does it again", label, ", ".join(changed))

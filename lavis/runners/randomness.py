@@ -51,3 +51,13 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def same_random_state(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two states of the CPU's generators are equal."""
+    return bool(
+        one["python"] == other["python"]
+        and torch.equal(one["torch"], other["torch"])
+        and torch.equal(one["numpy"][1], other["numpy"][1])
+        and one["numpy"][2:] == other["numpy"][2:]
+    )

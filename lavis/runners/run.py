@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lavis.common import distributed
@@ -17,9 +19,13 @@ from lavis.common.check import require_valid
 from lavis.common.checkpoint import CheckpointError, load_weights
 from lavis.common.config import Config, load_config
 from lavis.common.io import write_json
+from lavis.common.locking import sole_writer
 from lavis.common.logging import close_logging, get_logger, setup_logging
 from lavis.common.schema import RunConfig
+from lavis.runners.checkpoints import checkpoints, read_manifest
 from lavis.runners.environment import environment
+from lavis.runners.saver import on_main
+from lavis.runners.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from lavis.models.video_llm import VideoLLM
@@ -29,14 +35,15 @@ if TYPE_CHECKING:
 ESSENTIAL = (
     "model.", "datasets.", "run.seed", "run.batch_size", "run.accumulat", "run.leftover", "run.learning_rate",
     "run.min_learning_rate", "run.warmup", "run.schedule", "run.weight_decay", "run.no_decay", "run.betas", "run.eps:",
-    "run.clip_grad_norm", "run.lr_groups", "run.train_splits",
+    "run.clip_grad_norm", "run.ema", "run.lr_groups", "run.train_splits",
 )  # fmt: skip
 """Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
 INCIDENTAL = frozenset({
-    "activation_checkpointing", "cpu_offload", "device", "eval_batch_size", "find_unused_parameters", "hooks",
-    "log_every", "num_workers", "output_dir", "resume", "save_every", "save_steps", "strategy", "threads",
-    "worker_start", "zero_stage",
+    "activation_checkpointing", "async_save", "cpu_offload", "device", "eval_batch_size",
+    "eval_batch_tokens", "find_unused_parameters", "hang_timeout", "hooks", "keep_checkpoints", "keep_every",
+    "log_every", "num_workers", "output_dir", "resume", "save_every", "save_steps", "sharded_checkpoints",
+    "strategy", "threads", "worker_start", "zero_stage",
 })  # fmt: skip
 """Settings of ``run`` that change how it runs, and not what comes of it."""
 
@@ -107,30 +114,49 @@ class _Session:
         self.folder = run_folder(config, run)
         self.weights = "given"
         self.engine: Engine = _engine(run)
+        self.watchdog = Watchdog(self.folder, run.hang_timeout)
+        self._lock = ExitStack()
 
     def __enter__(self) -> _Session:
+        try:
+            self._lock.enter_context(sole_writer(self.folder, f"this {'training' if self.training else 'evaluation'}"))
+        except BaseException:
+            self.engine.close()
+            raise
         setup_logging(self.folder)
         try:
-            if distributed.is_main():
-                self._note_changes()
-                self.config.save(self.folder / "config.yaml")
-                write_json(self.folder / "environment.json", environment(self.engine.device))
+            self.watchdog.__enter__()
+            on_main(self._begin)
             logger.info("%s on %s", self.folder, self.engine)
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, Exception):
             logger.error("%s", error)
+        self.watchdog.__exit__(kind, error, trace)
         self.engine.close()
         close_logging()
+        self._lock.close()
+
+    def _begin(self) -> None:
+        """Leaves configuration and environment in the folder, rid of what a killed run was writing there."""
+        self._note_changes()
+        for place in ("", "checkpoints", "predictions", "predictions/validation"):
+            rest = [*(self.folder / place).glob(".*.part"), *(self.folder / place).glob(".*.tmp")]
+            for path in filter(Path.is_file, rest):
+                path.unlink()
+        self.config.save(self.folder / "config.yaml")
+        write_json(self.folder / "environment.json", environment(self.engine.device))
 
     def runner(self, splits: Sequence[str] = ()) -> Runner:
         """The runner, with model and data built."""
         from lavis.models.build import build_model
-        from lavis.runners.activations import checkpoint_activations
+        from lavis.runners.activations import checkpoint_activations, compile_learning
         from lavis.runners.hooks import build_hooks
         from lavis.runners.optim import build_optimizer, describe_groups
         from lavis.runners.runner import Runner
@@ -140,8 +166,13 @@ class _Session:
         model = build_model(self.config["model"])
         if not training:
             self._load_trained(model)
-        if training and run.activation_checkpointing:
-            logger.info("activations are recomputed in %d layers", len(checkpoint_activations(model)))
+        if training:
+            recomputed = checkpoint_activations(model, run.activation_checkpointing)
+            compiled = compile_learning(model, run.compile, engine.device)
+            if recomputed:
+                logger.info("activations are recomputed in %d layers", len(recomputed))
+            if compiled:
+                logger.info("%d layers that learn are compiled at their first call", len(compiled))
         train_data = self._data(model, run.train_splits, train=True) if training else {}
         eval_data = self._data(model, [*run.valid_splits, *run.test_splits] if training else splits, train=False)
         if training:
@@ -223,15 +254,26 @@ class _Session:
         if not path.is_file() or not (self.folder / "checkpoints").is_dir() or self.run.resume == "never":
             return
         changed = differences(load_config(path.resolve()).tree, self.config.tree)
-        essential = [row for row in changed if row.startswith(ESSENTIAL)]
-        latest = self.folder / "checkpoints" / "latest"
-        if essential and self.training and self.run.resume == "auto" and latest.is_dir():
+        changed = [row for row in changed if not row.startswith("model.cache")]  # which changes no result
+        saved = checkpoints(self.folder / "checkpoints")
+        essential = [row for row in changed if row.startswith(ESSENTIAL) and not self._same_batch(row, saved)]
+        if essential and self.training and self.run.resume == "auto" and saved:
             raise ValueError(
                 f"{self.folder} holds a training with other settings: {_shown(essential)}. Give this one another name, "
-                f"begin anew with run.resume=never, or go on regardless with run.resume={latest}"
+                f"begin anew with run.resume=never, or go on regardless with run.resume={saved[-1]}"
             )
         if changed:
             logger.warning("settings changed since this run was begun: %s", _shown(changed))
+
+    def _same_batch(self, row: str, saved: Sequence[Path]) -> bool:
+        """Whether a change of ``run.batch_size`` makes up for another number of processes."""
+        if not row.startswith("run.batch_size:") or not saved:
+            return False
+        try:
+            before = read_manifest(saved[-1])["global_batch"]
+        except CheckpointError:
+            return False
+        return bool(before == self.run.batch_size * distributed.world_size())
 
 
 def _shown(rows: Sequence[str], limit: int = 10) -> str:
@@ -268,4 +310,7 @@ def _engine(run: RunConfig) -> Engine:
         zero_stage=run.zero_stage,
         clip_grad_norm=run.clip_grad_norm,
         batch_size=run.batch_size,
+        ema=run.ema,
+        sharded_checkpoints=run.sharded_checkpoints,
+        watched=run.hang_timeout is not None,
     )

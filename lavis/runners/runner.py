@@ -7,10 +7,12 @@ unless told to add up (``accumulation``, ``leftover``), which is what CALCE's pu
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +20,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lavis.common import distributed
-from lavis.common.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
+from lavis.common import distributed, liveness
+from lavis.common.checkpoint import read_checkpoint, save_checkpoint
+from lavis.common.io import append_jsonl
 from lavis.common.logging import Progress as Bar
 from lavis.common.logging import get_logger
+from lavis.runners.checkpoints import checkpoints, named, newest_whole, step_of
 from lavis.runners.data import any_batch, train_loader
 from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, answering, digest, weights_digest, write_metrics
-from lavis.runners.failures import StopRequest, check_finite, memory_advice
+from lavis.runners.failures import Interrupted, LossGuard, RunError, StopRequest, memory_advice
 from lavis.runners.hooks import Hook
 from lavis.runners.optim import Accumulation, set_rate
+from lavis.runners.saver import Saver, on_main
 from lavis.runners.schedules import Schedule, build_schedule
-from lavis.runners.state import Progress, find_latest, load_latest, remove_latest, save_latest, save_progress
+from lavis.runners.state import Progress, capture, hook_states, restore, save_parts
 
 if TYPE_CHECKING:
     from lavis.common.schema import RunConfig
@@ -91,9 +96,14 @@ class Runner:
         self.bar: Bar[Any] | None = None
         self.bar_seconds = 30.0
         self.stop = StopRequest()
+        self.saver = Saver(
+            folder / "checkpoints", keep=run.keep_checkpoints, keep_every=run.keep_every, beside=run.async_save
+        )
+        self._save_asked: set[str] = set()
+        self._saved: tuple[int, str] | None = None
         self._pending = False
         self._spare: Batch | None = None
-        self._unchecked: list[tuple[dict[str, Tensor], list[str]]] = []
+        self.guard = LossGuard(run.on_nonfinite, run.max_skips)
         self.learning = bool(train_data)
         if train_data:
             self.epochs = 1 if run.debug else run.epochs
@@ -108,9 +118,15 @@ class Runner:
             self.accumulation = Accumulation(run.accumulate, self.sampler.batches, run.accumulation, run.leftover)
 
     @property
-    def latest(self) -> Path:
-        """Where the checkpoint to resume from lies."""
-        return self.folder / "checkpoints" / "latest"
+    def latest(self) -> Path | None:
+        """The newest checkpoint, ``None`` before the first."""
+        found = checkpoints(self.saver.folder)
+        return found[-1] if found else None
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of all processes in one iteration."""
+        return self.run.batch_size * distributed.world_size()
 
     @property
     def best(self) -> Path:
@@ -124,22 +140,23 @@ class Runner:
             metrics of the test splits by ``<dataset>_<split>``.
 
         Raises:
-            RunError: if the loss is no number, or memory runs out.
+            RunError: if the loss is no number, memory runs out, or the final state cannot be saved.
             Interrupted: after a stop, the state being saved.
         """
         assert self.engine.model is not None
         self._resume()
         self.engine.model.train()
-        with self.stop:
+        with self.stop, self.saver:
             self._call("start")
             while True:
                 if self._validation_due():
-                    self._call("validate")
+                    self._validate()
                 if self.finished:
                     break
                 self._train_epoch()
             if self.progress.best is None:
                 self.save_best("last epoch: there was no validation")
+            self.saver.wait()
             results = self._test()
             self._call("end")
         return results
@@ -163,7 +180,8 @@ class Runner:
         names = [f"{dataset}_{split}" for split in splits for dataset in self.eval_data.get(split, {})]
         if not names:
             return {}
-        state = weights_digest(self.engine.model)
+        with self.engine.averaged():
+            state = weights_digest(self.engine.model)
         results = {}
         for split in splits:
             for dataset, data in self.eval_data.get(split, {}).items():
@@ -179,23 +197,58 @@ class Runner:
 
     def save_best(self, reason: str) -> None:
         """Writes the weights that learn as the best ones; every process must call."""
-        weights = self.engine.weights()
-        if distributed.is_main():
-            facts = {
-                "epoch": self.progress.best_epoch or self.progress.epoch,
-                "chosen_by": reason,
-                "frozen_weights": self.config.get("model", {}).get("weights"),
-            }
-            save_checkpoint(self.best, weights, config=self.config, metadata=facts)
-        distributed.barrier()
+        weights = self.engine.weights(everywhere=False, averaged=True)
+        facts = {
+            "epoch": self.progress.best_epoch or self.progress.epoch,
+            "chosen_by": reason,
+            "frozen_weights": self.config.get("model", {}).get("weights"),
+        }
+        try:
+            on_main(lambda: save_checkpoint(self.best, weights, config=self.config, metadata=facts))
+        except OSError as error:
+            raise RunError(
+                f"the best weights were not saved: {error}. Make room and start again: the training resumes at its "
+                "last checkpoint, and what the validation answered is kept"
+            ) from error
 
-    def save_latest(self) -> None:
+    def ask_save(self, *, required: bool = False, renew: bool = False) -> None:
+        """Asks for a checkpoint after the event under way; every process must ask.
+
+        Args:
+            required: if it cannot be written, the run ends with an error rather than go on.
+            renew: only bring the newest one up to date, if it is of this iteration.
+        """
+        self._save_asked.add("required" if required else "renew" if renew else "save")
+
+    def save(self, required: bool = False) -> None:
         """Writes all that is needed to resume; every process must call."""
-        save_latest(self.latest, self.engine, self.schedule, self.progress, self._pending)
+        self.saver.wait()
+        self._check()
+        if self._newest_is_current():
+            self.saver.renew(asdict(self.progress))
+            return
+        snapshot = capture(
+            self.engine,
+            self.schedule,
+            self.progress,
+            global_batch=self.global_batch,
+            pending=self._pending,
+            hooks=self.hooks,
+            copied=self.run.async_save and not required,
+        )
+        self.saver.save(snapshot, lambda folder: save_parts(self.engine, folder), required=required)
+        self._saved = self._mark()
 
-    def save_progress(self) -> None:
-        """Renews how far the checkpoint says the training is."""
-        save_progress(self.latest, self.progress)
+    def _newest_is_current(self) -> bool:
+        """Whether the newest checkpoint was written at this iteration, and no hook has counted on since."""
+        newest = self.saver.newest
+        there = newest is not None and step_of(newest) == self.progress.global_step and self._saved == self._mark()
+        return not distributed.any_rank(not there)
+
+    def _mark(self) -> tuple[int, str]:
+        content = io.BytesIO()
+        torch.save(hook_states(self.hooks), content)
+        return self.progress.global_step, hashlib.sha256(content.getvalue()).hexdigest()
 
     @property
     def _limit(self) -> float:
@@ -207,6 +260,13 @@ class Runner:
         if progress.validated == progress.global_step:
             return False
         return self.finished or (progress.step == 0 and progress.epoch % self.run.eval_every == 0)
+
+    def _validate(self) -> None:
+        try:
+            self._call("validate")
+        except Interrupted:
+            self.save(required=True)  # run.save_every may have passed over this epoch
+            raise
 
     def _train_epoch(self) -> None:
         """Trains to the end of the epoch, or to the last iteration wanted."""
@@ -228,7 +288,7 @@ class Runner:
         self._check()
         if unreadable == self.sampler.batches:
             any_batch(self.loader)  # an epoch of nothing must not pass for training
-        if progress.step == self.sampler.batches:
+        if progress.step >= self.sampler.batches:
             progress.epoch, progress.step = progress.epoch + 1, 0
         self._call("trained")
 
@@ -245,23 +305,27 @@ class Runner:
         if batch is not None:
             with self.engine.accumulating(last), memory_advice(batch, training=True):
                 record.losses = self._backward(batch, weight)
-            self._unchecked.append((record.losses, [sample.id for sample in batch.samples]))
+            self.guard.add(record.losses, [sample.id for sample in batch.samples])
             self._pending = True
             self._spare = batch if distributed.world_size() > 1 else None
         if last:
             self._check()
-            norm = self.engine.step() if self._pending else None
-            record.facts.update({} if norm is None else {"grad_norm": norm})
+            if self._pending:
+                self._step(record)
             self._pending = False
         progress.step += 1
         progress.global_step += 1
         self._call("step", record)
+        if last:
+            self.saver.poll()
         self._stop_if_asked(last)
 
     def _batches(self) -> Iterator[Batch | None]:
         """Batches of the epoch; a loader process killed by the signal that stops the run is no fault."""
         try:
-            yield from self.loader
+            first = f"epoch {self.progress.epoch + 1}, iteration "
+            done = self.progress.step + 1
+            yield from liveness.each(self.loader, lambda n: f"{first}{done + n}", "what follows an epoch")
         except RuntimeError:
             if self.stop.number is None:
                 raise
@@ -274,11 +338,38 @@ class Runner:
         self.engine.backward(torch.stack(list(losses.values())).sum() * weight)
         return {name: value.detach() for name, value in losses.items()}
 
+    def _step(self, record: StepRecord) -> None:
+        norm = self.engine.step()
+        if norm is not None:
+            record.facts["grad_norm"] = norm
+            if self.engine.scaler is None and not math.isfinite(norm):
+                self._drop(self.guard.bad_gradient(norm, self._where))
+                return
+        self.progress.skipped_in_a_row = 0
+
     def _check(self) -> None:
-        """Stops if a loss since the last call is no number."""
-        where = f"epoch {self.progress.epoch + 1}, iteration {self.progress.step + 1}"
-        check_finite([losses for losses, _ in self._unchecked], [ids for _, ids in self._unchecked], where)
-        self._unchecked = []
+        """Deals with losses since the last call that are no numbers: stops, or drops the gradients they are part of."""
+        fault = self.guard.fault(self._where)
+        if fault is not None:
+            self._drop(fault)
+
+    def _drop(self, fault: str) -> None:
+        self.engine.drop_step()
+        self._pending = False
+        progress = self.progress
+        progress.skipped, progress.skipped_in_a_row = progress.skipped + 1, progress.skipped_in_a_row + 1
+        logger.warning("%s; these gradients are dropped, the %d. time", fault, progress.skipped)
+        if distributed.is_main():
+            row = {"step": progress.global_step + 1, "epoch": progress.epoch, "skipped_steps": progress.skipped}
+            try:
+                append_jsonl(self.folder / "metrics.jsonl", [{**row, "reason": fault}])
+            except OSError as error:
+                logger.error("%s; the dropped step is counted in the checkpoint all the same", error)
+        self.guard.check_budget(progress.skipped_in_a_row, fault)
+
+    @property
+    def _where(self) -> str:
+        return f"epoch {self.progress.epoch + 1}, iteration {self.progress.step + 1}"
 
     def _stop_if_asked(self, agreed: bool) -> None:
         """Saves and stops; several processes agree on it, which costs a message, at optimizer steps only."""
@@ -287,7 +378,7 @@ class Runner:
             asked = agreed and distributed.any_rank(asked)
         if asked:
             self._check()
-            self.save_latest()
+            self.save(required=True)
             logger.warning("stopped at iteration %d; start again to resume", self.progress.global_step)
             self.stop.number = self.stop.number or signal.SIGTERM
             self.stop.check()
@@ -304,20 +395,18 @@ class Runner:
     def _resume(self) -> None:
         wanted = distributed.broadcast_object(self.run.resume)
         if wanted == "never":
-            remove_latest(self.latest)
+            self.saver.clear()
             return
-        if wanted == "auto":
-            folder = find_latest(self.latest)
-        else:
-            folder = find_latest(Path(wanted))
-            if folder is None:
-                raise CheckpointError(
-                    f"run.resume={wanted} is no checkpoint folder with a manifest, such as "
-                    "results/<name>/checkpoints/latest; to start from weights alone set model.weights"
-                )
-        if folder is None:
+        self.saver.tidy()
+        found = on_main(lambda: newest_whole(self.saver.folder) if wanted == "auto" else named(Path(wanted)))
+        if found is None:
             return
-        self.progress = load_latest(folder, self.engine, self.schedule)
+        folder, manifest = found
+        self.progress = restore(
+            folder, manifest, self.engine, self.schedule, global_batch=self.global_batch, hooks=self.hooks
+        )
+        if folder.parent == self.saver.folder and int(manifest["processes"]) == distributed.world_size():
+            self.saver.newest, self._saved = folder, self._mark()
         if not self.best.is_file():
             self.progress.best = self.progress.best_epoch = None
         self._pending = any(p.grad is not None for p in self.engine.model.parameters())  # type: ignore[union-attr]
@@ -341,7 +430,8 @@ class Runner:
     def _eval_settings(self) -> LoaderSettings:
         run = self.run
         return LoaderSettings(
-            batch_size=run.eval_batch_size or run.batch_size,
+            batch_size=run.eval_batch_size or (None if run.eval_batch_tokens else run.batch_size),
+            batch_tokens=run.eval_batch_tokens,
             num_workers=run.num_workers,
             seed=run.seed,
             start_method=run.worker_start,
@@ -351,3 +441,10 @@ class Runner:
     def _call(self, event: str, *arguments: Any) -> None:
         for hook in self.hooks:
             getattr(hook, event)(self, *arguments)
+        asked, self._save_asked = self._save_asked, set()
+        if asked:
+            self.saver.wait()
+        newest = self.saver.newest
+        of_now = newest is not None and step_of(newest) == self.progress.global_step
+        if asked - {"renew"} or (asked and of_now):
+            self.save(required="required" in asked)

@@ -4,10 +4,22 @@ from lavis.structures.frames import Frames, Views
 from lavis.structures.moment import Moment
 from lavis.structures.output import ModelOutput, Prediction
 from lavis.structures.sample import Batch, Subtitle, Turn, VideoSample
-from lavis.structures.sequence import Block, FrameRef, Packed, Segment, Sequence, Text, Visual
+from lavis.structures.sequence import (
+    Block,
+    FrameRef,
+    Packed,
+    Segment,
+    Sequence,
+    Series,
+    Text,
+    Texts,
+    Visual,
+    Visuals,
+)
 from lavis.structures.tokens import FrameFeatures, TimedTokens
 
 __all__ = [
     "Batch", "Block", "FrameFeatures", "FrameRef", "Frames", "ModelOutput", "Moment", "Packed", "Prediction",
-    "Segment", "Sequence", "Subtitle", "Text", "TimedTokens", "Turn", "VideoSample", "Views", "Visual",
+    "Segment", "Sequence", "Series", "Subtitle", "Text", "Texts", "TimedTokens", "Turn", "VideoSample", "Views",
+    "Visual", "Visuals",
 ]  # fmt: skip

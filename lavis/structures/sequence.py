@@ -6,7 +6,10 @@ their own before they are joined, and T5's relative positions see the difference
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor
@@ -49,7 +52,71 @@ class FrameRef:
     learned: bool = False
 
 
-Segment = Text | Visual | FrameRef
+@dataclass(frozen=True, slots=True)
+class Visuals:
+    """A column of ``Series``: visual units of a sample, given by first token and number of tokens."""
+
+    starts: Seq[int]
+    counts: Seq[int]
+
+    def __post_init__(self) -> None:
+        if len(self.starts) != len(self.counts):
+            raise ValueError(f"every visual unit needs a start and a count, got {len(self.starts)} and {len(self)}")
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __iter__(self) -> Iterator[Visual]:
+        return (Visual(start, start + count) for start, count in zip(self.starts, self.counts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A column of ``Series``: one given text a row, ``isolated`` and ``max_tokens`` as for ``Text``."""
+
+    texts: Seq[str]
+    isolated: bool = True
+    max_tokens: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[Text]:
+        return (Text(text, isolated=self.isolated, max_tokens=self.max_tokens) for text in self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The same few segments over and over: frames each followed by its time, lines of subtitles.
+
+    Means what ``segments`` lists, row by row, but is laid out in one go however long it is.
+
+    Args:
+        columns: of equal length; row ``i`` is made of item ``i`` of each. A text that is not isolated would be one with
+            plain text beside it, so such a column stands between others.
+
+    Raises:
+        ValueError: if lengths differ, or plain text would meet plain text.
+    """
+
+    columns: tuple[Visuals | Texts, ...]
+
+    def __post_init__(self) -> None:
+        if len({len(column) for column in self.columns}) != 1:
+            raise ValueError(f"a series needs columns of one length, got {[len(column) for column in self.columns]}")
+        plain = [isinstance(column, Texts) and not column.isolated for column in self.columns]
+        if plain[0] or plain[-1] or any(a and b for a, b in pairwise(plain)):
+            raise ValueError("plain text of a series must stand between visual units or isolated texts")
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def segments(self) -> list[Text | Visual]:
+        """Every segment by itself, in order."""
+        return [segment for row in zip(*self.columns, strict=True) for segment in row]
+
+
+Segment = Text | Visual | FrameRef | Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +125,22 @@ class Block:
 
     Args:
         segments: in order.
-        pad: side of the padding.
+        pad: side of the padding; ``end`` joins a block to a neighbour that has ``end`` too, so that nothing stands
+            between them, and pads behind the last.
         attend_padding: whether attention sees the padding (a fault of MR.BLIP, see docs/quirks.md).
     """
 
     segments: list[Segment]
-    pad: Literal["left", "right"] = "right"
+    pad: Literal["left", "right", "end"] = "right"
     attend_padding: bool = False
+
+    def one_by_one(self) -> list[Text | Visual | FrameRef]:
+        """The segments with every series written out: to read, print or compare a prompt."""
+        return [
+            single
+            for segment in self.segments
+            for single in (segment.segments() if isinstance(segment, Series) else (segment,))
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +150,18 @@ class Sequence:
     blocks: list[Block]
     answer: list[Segment] = field(default_factory=list)
 
+    def padded_behind(self) -> Sequence:
+        """The same prompt without padding between its blocks: as it would be alone, whatever it is asked with.
+
+        CALCE and MR.BLIP pad the parts of a prompt each on its own: T5 counts the padding between them as distance, and
+        MR.BLIP even looks at it. Here a row is padded once, at the end, where nothing looks.
+        """
+        return replace(self, blocks=[replace(block, pad="end", attend_padding=False) for block in self.blocks])
+
     def text(self) -> str:
         """The prompt in words, a visual as ``<v:n>``: for logs, reports and tests."""
         parts = []
-        for segment in (s for block in self.blocks for s in block.segments):
+        for segment in (s for block in self.blocks for s in block.one_by_one()):
             if isinstance(segment, Text):
                 parts.append(segment.text)
             elif isinstance(segment, Visual):
@@ -94,7 +178,7 @@ class Packed:
     Args:
         embeds: ``[B, L, D]``, zero at padding.
         mask: ``[B, L]``, 1 where attention may look.
-        ids: ``[B, L]`` token ids, -1 at visual tokens and padding.
+        ids: ``[B, L]`` token ids, -1 at visual tokens and left padding, the pad token at right padding.
         labels: causal models ``[B, L]``, encoder-decoders ``[B, S]``; -100 where nothing is learned, or ``None``.
         label_mask: ``[B, S]`` for encoder-decoders, 1 on real target tokens.
         block_lengths: padded length of each block.

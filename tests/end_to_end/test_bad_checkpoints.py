@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +15,16 @@ import torch
 from lavis.cli import main
 from lavis.common.checkpoint import CheckpointError, save_checkpoint
 from lavis.common.config import load_config
+from lavis.runners.checkpoints import checkpoints
 from lavis.runners.run import evaluate, train
 from tests.end_to_end.tiny import Corpus, experiment, predictions, write_corpus
 
 
 @pytest.fixture(scope="module")
 def _trained(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A corpus with a trained run in ``results/tiny/stage1``."""
+    """A corpus with a trained run in ``results/tiny/stage1``, which has checkpoints of two epochs."""
     corpus = write_corpus(tmp_path_factory.mktemp("trained"), train=2, val=1, test=2)
-    train(load_config(experiment(corpus)))
+    train(load_config(experiment(corpus, run={"epochs": 2})))
     return corpus
 
 
@@ -167,24 +169,38 @@ def no_manifest(latest: Path) -> None:
     (latest / "manifest.json").unlink()
 
 
-TORN_LATEST = {
-    "weights": (half_of("weights.safetensors"), r"weights\.safetensors is torn.*remove .*latest"),
-    "state": (half_of("state.pt"), r"state\.pt is torn.*remove .*latest"),
-    "random state": (half_of("process0.pt"), r"process0\.pt is torn.*remove .*latest"),
-    "manifest": (half_of("manifest.json"), r"manifest\.json cannot be read.*remove .*latest"),
+TORN = {
+    "weights": (half_of("weights.safetensors"), r"weights\.safetensors is torn or was changed: \d+ bytes, \d+ were"),
+    "state": (half_of("state.pt"), r"state\.pt is torn"),
+    "random state": (half_of("process0.pt"), r"process0\.pt is torn"),
+    "manifest": (half_of("manifest.json"), r"manifest\.json cannot be read"),
     "one byte": (changed_byte, r"weights\.safetensors is torn or was changed"),
-    "no manifest": (no_manifest, r"no manifest\.json: it is torn.*run\.resume=never"),
+    "no manifest": (no_manifest, r"has no manifest\.json: it is torn"),
 }
 
 
-@pytest.mark.parametrize("fault", TORN_LATEST)
-def test_a_torn_latest_checkpoint_stops_and_can_be_passed_over(corpus: Corpus, run: Path, fault: str) -> None:
-    spoil, message = TORN_LATEST[fault]
-    spoil(run / "checkpoints" / "latest")
+@pytest.mark.parametrize("fault", TORN)
+def test_the_checkpoint_before_a_torn_one_is_loaded(corpus: Corpus, run: Path, fault: str) -> None:
+    spoil, message = TORN[fault]
+    first, second = checkpoints(run / "checkpoints")
+    whole = (second / "weights.safetensors").read_bytes()
+    spoil(second)
     kept = (run / "checkpoints" / "best.safetensors").read_bytes(), predictions(run, "clips_test")
-    config = load_config(experiment(corpus), ["run.epochs=2"])
-    with pytest.raises(CheckpointError, match=message):
+    assert train(load_config(corpus.folder / "tiny_stage1.yaml")) == run
+    log = (run / "run.log").read_text()
+    assert re.search(message, log)
+    assert f"The training goes on from {first}: the iterations 2 to 2 are done again" in log
+    assert checkpoints(run / "checkpoints") == [first, second]
+    assert (second / "weights.safetensors").read_bytes() == whole
+    assert kept == ((run / "checkpoints" / "best.safetensors").read_bytes(), predictions(run, "clips_test"))
+
+
+def test_without_a_whole_checkpoint_nothing_is_trained(corpus: Corpus, run: Path) -> None:
+    for checkpoint in checkpoints(run / "checkpoints"):
+        half_of("state.pt")(checkpoint)
+    config = load_config(corpus.folder / "tiny_stage1.yaml")
+    kept = (run / "checkpoints" / "best.safetensors").read_bytes(), predictions(run, "clips_test")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*state\.pt.*run\.resume=never"):
         train(config)
     assert kept == ((run / "checkpoints" / "best.safetensors").read_bytes(), predictions(run, "clips_test"))
-    shutil.rmtree(run / "checkpoints" / "latest")
-    assert train(config) == run
+    assert train(load_config(corpus.folder / "tiny_stage1.yaml", ["run.resume=never"])) == run

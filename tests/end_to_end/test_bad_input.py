@@ -18,7 +18,7 @@ from lavis.common.config import load_config
 from lavis.processors.readers.base import VideoDecodeError
 from lavis.processors.subtitles import SubtitleError
 from lavis.runners.run import evaluate, train
-from tests.end_to_end.tiny import SRT, Corpus, experiment, metrics, predictions, write_corpus
+from tests.end_to_end.tiny import SRT, Corpus, experiment, metrics, predictions, put_predictions, write_corpus
 from tests.video_factory import truncate, write_audio, write_video
 
 TEST = 4
@@ -46,6 +46,12 @@ def answered(corpus: Corpus) -> list[str]:
     """Ids of the test split that have a prediction, in the order of the file."""
     file = corpus.results / "tiny" / "bad" / "predictions" / "clips_test.jsonl"
     return [row["id"] for row in predictions(file.parents[1], "clips_test")] if file.is_file() else []
+
+
+def mark(folder: Path) -> None:
+    """Makes answers recognisable, to see whether they are kept."""
+    rows = [{**row, "text": f"kept {row['text']}"} for row in predictions(folder, "clips_test")]
+    put_predictions(folder, "clips_test", rows)
 
 
 def others(corpus: Corpus) -> list[str]:
@@ -131,8 +137,7 @@ def test_an_unreadable_video_stops_the_run_and_loses_nothing(corpus: Corpus, how
     assert before == corpus.ids("test")[:BAD]
 
     mend_video(path)
-    marked = corpus.results / "tiny" / "bad" / "predictions" / "clips_test.jsonl"
-    marked.write_text(marked.read_text().replace('"text": "', '"text": "kept '))
+    mark(corpus.results / "tiny" / "bad")
     folder = evaluated(corpus)
     assert answered(corpus) == corpus.ids("test")
     kept = [row["id"] for row in predictions(folder, "clips_test") if row["text"].startswith("kept ")]
@@ -162,11 +167,19 @@ def test_turning_to_skip_keeps_what_was_answered(corpus: Corpus) -> None:
     spoil_video(corpus, garbage)
     with pytest.raises(VideoDecodeError):
         evaluated(corpus)
-    marked = corpus.results / "tiny" / "bad" / "predictions" / "clips_test.jsonl"
-    marked.write_text(marked.read_text().replace('"text": "', '"text": "kept '))
+    mark(corpus.results / "tiny" / "bad")
     folder = evaluated(corpus, on_decode_error="skip")
     assert answered(corpus) == others(corpus)
     assert sum(row["text"].startswith("kept ") for row in predictions(folder, "clips_test")) == BAD
+
+
+def test_other_subtitles_ask_their_video_again(corpus: Corpus) -> None:
+    folder = evaluated(corpus)
+    mark(folder)
+    (corpus.subtitles / f"test_{BAD}.srt").write_text(SRT.replace("man", "dog"))
+    evaluated(corpus)
+    kept = [row["id"] for row in predictions(folder, "clips_test") if row["text"].startswith("kept ")]
+    assert kept == others(corpus)
 
 
 def test_missing_videos_are_found_before_the_first_step(corpus: Corpus) -> None:

@@ -75,7 +75,11 @@ CODECS = {
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """One video, asked about once for every text."""
     folder = tmp_path_factory.mktemp("texts")
-    return write_corpus(folder, train=0, val=0, test=len(TEXTS), rows_of_video=len(TEXTS))
+    made = write_corpus(folder, train=0, val=0, test=len(TEXTS), rows_of_video=len(TEXTS))
+    for row in made.rows["test"]:
+        row["query"] = "a man opens the door"  # equally long, so that they are asked in their order
+    made.write_annotations()
+    return made
 
 
 @pytest.fixture

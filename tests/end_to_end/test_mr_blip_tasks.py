@@ -13,7 +13,7 @@ import lavis
 from lavis.common.config import load_config
 from lavis.datasets.build import collate
 from lavis.runners.run import evaluate, train
-from tests.end_to_end.tiny import SECONDS, Corpus, experiment, metrics, predictions
+from tests.end_to_end.tiny import SECONDS, Corpus, experiment, metrics, predictions, put_predictions
 from tests.video_factory import write_video
 
 CLASSES = ["Long jump", "Walking"]
@@ -92,7 +92,7 @@ def test_actions_are_found_and_named(actions: Corpus) -> None:
 
     # An answer as it was learned is worth everything.
     said = {"id": "Actions_3", "moments": [[2, 8], [12, 20]], "text": '[[2, 8, "Walking"], [12, 20, "Walking"]]'}
-    (folder / "predictions" / "clips_test.jsonl").write_text(json.dumps(said) + "\n")
+    put_predictions(folder, "clips_test", [said])
     assert metrics(evaluate(config, ["test"]))["clips_test"]["agg_metrics"] == 1.0
 
 
@@ -107,7 +107,7 @@ def test_questions_are_answered(questions: Corpus) -> None:
     assert [(row["qid"], row["target"]) for row in rows] == [("CW_3_6", 1), ("TN_3_7", 2)]
 
     said = [{"id": row["qid"], "moments": [], "text": f"Option {'ABCDE'[row['target']]}"} for row in rows]
-    (folder / "predictions" / "clips_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    put_predictions(folder, "clips_test", said)
     assert metrics(evaluate(config, ["test"]))["clips_test"]["agg_metrics"] == 1.0
 
 

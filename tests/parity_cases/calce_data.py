@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lavis.datasets.build import build_dataset, collate
-from lavis.processors.video_processor import average_rate_times
+from lavis.processors.view import average_rate_times
 from lavis.structures import Frames, VideoSample, Views
 from lavis.structures.moment import windows_text
 

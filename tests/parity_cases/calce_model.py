@@ -70,6 +70,7 @@ def model_node(folder: Path, attrs: dict[str, Any]) -> dict[str, Any]:
             "interleave": interleave,
             "attend_padding": True,
             "end_mark_in_video": False,
+            "eval_layout": "batch",
         }
         codec: dict[str, Any] = (
             {"name": "relative_text", "style": time_format, "convert_targets": False}
@@ -95,6 +96,7 @@ def model_node(folder: Path, attrs: dict[str, Any]) -> dict[str, Any]:
             "task": CALCE_TASK,
             "show_items": stage2 or "item" in task,
             "show_prior": stage2,
+            "eval_layout": "batch",
         }
         codec = {"name": "seconds_text", "style": time_format, "target_replacement": "substring", "parser": "calce"}
         codec["convert_speech"] = False
@@ -208,7 +210,7 @@ class Case:
     def prompts(self, model: VideoLLM) -> None:
         """The prompt in words, part by part, as the original logs it."""
         sequences, tokens = model.sequences(self.batch(), draws=self.draws())
-        parts = [["".join(_shown(s) for s in block.segments) for block in sequence.blocks] for sequence in sequences]
+        parts = [["".join(map(_shown, block.one_by_one())) for block in sequence.blocks] for sequence in sequences]
         if self.folder.name != "mr_blip":
             counts = self.record["frame_token_counts"]
             assert [t.counts for t in tokens] == counts, f"tokens of frames {[t.counts for t in tokens]} != {counts}"

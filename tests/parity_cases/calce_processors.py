@@ -17,7 +17,7 @@ from lavis.processors.readers.base import VideoInfo
 from lavis.processors.registered import load_processor
 from lavis.processors.subtitles import read_srt
 from lavis.processors.transforms import ClipEval, ClipTrain, draw_crop
-from lavis.processors.video_processor import average_rate_times
+from lavis.processors.view import average_rate_times
 from lavis.structures import Moment
 
 SYSTEM = "calce"

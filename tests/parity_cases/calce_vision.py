@@ -124,7 +124,7 @@ class _Run:
     @torch.no_grad()
     def features(self) -> float:
         encoded = self._encoded()
-        hidden = self.compressor.read_frames(encoded)
+        hidden = torch.cat([reading.hidden for reading in self.compressor.read_frames(encoded)])
         worst = 0.0
         if "vision_embeds" in self.recorded:
             tokens = torch.cat([f.tokens for f in encoded])
@@ -140,7 +140,8 @@ class _Run:
     def clusters(self) -> float:
         assert isinstance(self.compressor, KeyframeQFormer)
         encoded = self._encoded()
-        features = self.compressor._frame_features(encoded, self.compressor.read_frames(encoded))
+        readings = self.compressor.read_frames(encoded)
+        features = self.compressor._frame_features(readings, torch.cat([reading.hidden for reading in readings]))
         noise = [draw for draw in self._draws() if isinstance(draw, Tensor)]
         worst, i = 0.0, 0
         while f"cluster{i}_idx" in self.recorded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from lavis.common.random import SampleDraws
 from lavis.models.keyframes import KeyframeSettings, choose_frames, dilate, fit_budget
 from lavis.structures import Moment, VideoSample
+from tests.frame_by_frame import choose_in_loops
 
 MARKS = st.lists(st.sampled_from("ko-"), min_size=1, max_size=40)
 
@@ -55,3 +58,46 @@ def test_some_frames_remain_and_kinds_are_disjoint(
     assert choice.kept.any()
     if budget is not None:
         assert int(choice.kept.sum()) <= max(int(length * budget), 1)
+
+
+WINDOWS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=4)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+    windows=WINDOWS,
+    speech=WINDOWS,
+    mode=st.sampled_from(["cluster", "information", "interval", "none"]),
+    query=st.sampled_from(["a man talks", "a dog runs"]),
+    clusters=st.sampled_from([1, 4, 12, 0.5]),
+    prior_clusters=st.sampled_from([0, 2, 8]),
+    budget=st.sampled_from([None, 0.1, 0.5, 1.0]),
+    dilation=st.integers(0, 3),
+)
+@settings(max_examples=80, deadline=None)
+def test_arrays_choose_what_loops_choose(
+    lengths: list[int],
+    windows: list[tuple[int, int]],
+    speech: list[tuple[int, int]],
+    mode: Any,
+    query: str,
+    clusters: float,
+    prior_clusters: int,
+    budget: float | None,
+    dilation: int,
+) -> None:
+    chosen = KeyframeSettings(
+        mode=mode, num_clusters=clusters, dilation=dilation, prior_clusters=prior_clusters, budget=budget,
+        prior_without_frames="none",
+    )  # fmt: skip
+    prior, spans = ([Moment(start, start + more) for start, more in pairs] for pairs in (windows, speech))
+    samples = [VideoSample(str(i), "v", query, 30, prior=prior, speech=spans) for i in range(len(lengths))]
+    draw = torch.Generator().manual_seed(sum(lengths))
+    features = [torch.randn(length, 4, generator=draw) for length in lengths]
+    times = [[30 * i / length for i in range(length)] for length in lengths]
+    ours, plain = (
+        choose(chosen, features, samples, times, [SampleDraws(s.id) for s in samples])
+        for choose in (choose_frames, choose_in_loops)
+    )
+    assert [c.key.tolist() for c in ours] == [c.key.tolist() for c in plain]
+    assert [c.other.tolist() for c in ours] == [c.other.tolist() for c in plain]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,23 @@ def test_merge_writes_annotations_for_the_second_stage(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit(action: str, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         more_actions()[action](stage(action, **settings))
+
+
+def test_files_that_are_read_follow_from_the_settings(tmp_path: Path) -> None:
+    for name in ("val.json", "test.json", "corpus_val.jsonl", "corpus_test.jsonl"):
+        (tmp_path / name).write_text("")
+    settings = {"datasets": ["qvh"], "results": str(tmp_path), "annotations": str(tmp_path), "eval_only": True}
+    merging: Any = more_actions()["merge"]
+    names = [path.name for path in merging.reads(stage("merge", **settings))]
+    assert names == ["val.json", "corpus_val.jsonl", "test.json", "corpus_test.jsonl"]
+    (tmp_path / "corpus_val.jsonl").unlink()
+    assert merging.reads(stage("merge", **settings)) == [], "as long as they are not there"
+    (tmp_path / "run" / "predictions").mkdir(parents=True)
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    (tmp_path / "run" / "predictions" / "corpus_val.jsonl").write_text("")
+    reporting: Any = more_actions()["report"]
+    read = reporting.reads(stage("report", runs={"One": str(tmp_path / "run")}, out="x"))
+    assert [path.name for path in read] == ["corpus_val.jsonl", "metrics.json"]
 
 
 def test_messages_name_the_stage() -> None:

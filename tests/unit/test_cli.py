@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     stages = [SimpleNamespace(name="one", skipped=True, seconds=2.0, outputs=[Path("page.html")])]
     for module, functions in {
         "lavis.runners.run": {"train": Path("results/x"), "evaluate": Path("results/x")},
-        "lavis.runners.pipeline": {"run_pipeline": stages},
+        "lavis.runners.pipeline": {"run_pipeline": stages, "plan_pipeline": [], "plan_text": "the plan"},
         "lavis.report.run_report": {"write_report": Path("report/index.html")},
         "lavis.convert.convert": {"convert": "converted"},
     }.items():
@@ -128,6 +128,7 @@ def test_pipeline_quickstart_report_and_convert(calls: Calls, capsys: pytest.Cap
     path, options, actions = calls[0][1]["args"]
     assert (path, options) == ("pipelines/calce_qvh", ["run.seed=1"])
     assert set(actions) == {"generate", "merge", "report"}
+    assert calls[0][1]["force"] == [] and calls[0][1]["start"] is None and calls[0][1]["accept"] == []
     assert calls[1][1]["args"][:2] == ("quickstart/calce", ["run.seed=1"])
     assert calls[2][1]["args"] == (["results/a", "results/b"], "page")
     source, out, family, model = calls[3][1]["args"]
@@ -304,7 +305,7 @@ def test_root_scripts_are_the_commands(script: str, tmp_path: Path) -> None:
 
 
 def test_every_run_script_names_a_configuration_that_exists() -> None:
-    scripts = sorted((ROOT / "run_scripts").rglob("*.sh"))
+    scripts = sorted((ROOT / "run_scripts").glob("*/**/*.sh"))
     assert len(scripts) >= 10
     for script in scripts:
         shebang, line = script.read_text().splitlines()

@@ -17,7 +17,7 @@ from lavis.common.schema import GenerationConfig, LoraConfig, RunConfig
 from lavis.common.signatures import kind_of_key
 from lavis.models.keyframes import KeyframeSettings
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
-from lavis.processors.video_processor import View
+from lavis.processors.view import View
 
 LEDGER = Path(__file__).resolve().parents[2] / "docs" / "quirks.md"
 CONFIGS = {

@@ -28,13 +28,13 @@ class TimeCodec(ABC):
     def view(self, samples: list[VideoSample]) -> list[VideoSample]:
         """The samples as a compressor compares them with frame times: prior and duration in the codec's own unit.
 
-        Seconds stay seconds; see ``view_time`` for the times themselves.
+        Seconds stay seconds; see ``view_times`` for the times themselves.
         """
         return samples
 
-    def view_time(self, seconds: float, sample: VideoSample) -> float:
-        """A frame time in the unit of ``view``."""
-        return seconds
+    def view_times(self, times: Sequence[float], sample: VideoSample) -> Sequence[float]:
+        """Frame times in the unit of ``view``."""
+        return times
 
     @abstractmethod
     def format_time(self, seconds: float, sample: VideoSample) -> str:
@@ -44,6 +44,10 @@ class TimeCodec(ABC):
             seconds: time in the video.
             sample: whose video it is.
         """
+
+    def time_texts(self, times: Sequence[float], sample: VideoSample) -> list[str]:
+        """``format_time`` of each of a video's frame times."""
+        return [self.format_time(seconds, sample) for seconds in times]
 
     def format_subtitle_time(self, seconds: float, sample: VideoSample) -> str:
         """The start or end of a subtitle line; -1 stands for "none"."""
@@ -55,7 +59,7 @@ class TimeCodec(ABC):
 
     def format_times(self, times: Sequence[float], sample: VideoSample) -> str:
         """All frame times and the duration in one line, for prompts that do not interleave them with frames."""
-        return ">".join([*(self.format_time(t, sample) for t in times), self.format_duration(sample)])
+        return ">".join([*self.time_texts(times, sample), self.format_duration(sample)])
 
     @abstractmethod
     def format_windows(self, moments: Sequence[Moment], sample: VideoSample) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from lavis.common.registry import registry
 from lavis.models.codecs._window_text import Malformed, Parser, WindowText, whole
 from lavis.models.codecs._windows import is_window, read_calce
@@ -77,6 +79,7 @@ class SecondsText(WindowText):
         self.replace_below = 0 if style == "seconds_floats" else replace_below
         self.target_replacement = target_replacement
         self._replacements: dict[int, int] | None = None if self.replace_below else {}
+        self._written = _Written(self)
 
     @property
     def replacements(self) -> dict[int, int]:
@@ -92,6 +95,7 @@ class SecondsText(WindowText):
     def bind(self, tokenizer: Any) -> None:
         if self.replace_below:
             self._replacements = replacements_for(split_numbers(tokenizer, self.replace_below))
+            self._written.clear()
 
     def view(self, samples: list[VideoSample]) -> list[VideoSample]:
         if self.style != "frame_indices":
@@ -106,13 +110,21 @@ class SecondsText(WindowText):
             for sample in samples
         ]
 
-    def view_time(self, seconds: float, sample: VideoSample) -> float:
-        return self._unit(sample)(seconds) if self.style == "frame_indices" else seconds
+    def view_times(self, times: Sequence[float], sample: VideoSample) -> Sequence[float]:
+        if self.style != "frame_indices":
+            return times
+        steps: list[float] = np.rint(np.asarray(times) * self.num_indices / through_float32(sample.duration)).tolist()
+        return steps
 
     def format_time(self, seconds: float, sample: VideoSample) -> str:
         if self.style == "seconds_floats":
             return str(through_float32(round(seconds, 2)))
-        return self._number(self.view_time(seconds, sample))
+        return self.time_texts([seconds], sample)[0]
+
+    def time_texts(self, times: Sequence[float], sample: VideoSample) -> list[str]:
+        if self.style == "seconds_floats":
+            return super().time_texts(times, sample)
+        return list(map(self._written.__getitem__, map(round, self.view_times(times, sample))))
 
     def format_subtitle_time(self, seconds: float, sample: VideoSample) -> str:
         """In seconds whatever the style: CALCE's grid is for frames only."""
@@ -158,8 +170,7 @@ class SecondsText(WindowText):
         ]
 
     def _number(self, value: float) -> str:
-        number = round(value)
-        return str(self.replacements.get(number, number))
+        return self._written[round(value)]
 
     def _unit(self, sample: VideoSample) -> Callable[[float], int]:
         """Seconds to steps on the grid."""
@@ -194,6 +205,18 @@ class SecondsText(WindowText):
 
 
 _NUMBER = re.compile(r"\d+")
+
+
+class _Written(dict[int, str]):
+    """Numbers as a codec shows them, each written when it is first asked for."""
+
+    def __init__(self, codec: SecondsText) -> None:
+        super().__init__()
+        self._codec = codec
+
+    def __missing__(self, number: int) -> str:
+        text = self[number] = str(self._codec.replacements.get(number, number))
+        return text
 
 
 def whole_second(seconds: float, duration: float) -> int:

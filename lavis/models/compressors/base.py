@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lavis.common.provenance import chance_in, code_version
 from lavis.common.random import DrawSource
-from lavis.common.tensor_cache import TensorCache, weights_state
 from lavis.layers.qformer import QFormer
+from lavis.models.encoders.base import FeatureSource
+from lavis.models.feature_cache import FeatureCache, sharded
 from lavis.structures import FrameFeatures, TimedTokens, VideoSample
 
 
@@ -24,6 +27,19 @@ class Compressor(nn.Module, ABC):
 
     wiring: tuple[str, ...] = ("encoder_width", "language_width")
     frozen_dropout: bool = False
+    cache: FeatureCache
+    """Where features may be kept; set by the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = FeatureCache()
+
+    def announce(self, source: FeatureSource | None) -> None:
+        """Tells processors which features are looked for before the encoder's, if this compressor keeps any.
+
+        Args:
+            source: what the encoder's tokens are made with; ``None`` if they cannot be relied on.
+        """
 
     @property
     def text_vocabulary(self) -> int | None:
@@ -86,6 +102,22 @@ class QFormerSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FrameReading:
+    """What a Q-Former made of one sample's frames: ``hidden`` ``[T, Q, width]``."""
+
+    hidden: Tensor
+    features: FrameFeatures
+    kept_mean: Tensor | None = None
+
+    def patch_mean(self) -> Tensor:
+        """``[T, C]``: mean of each frame's tokens, without gradient."""
+        return self.features.tokens.detach().mean(dim=1) if self.kept_mean is None else self.kept_mean
+
+
+_TEXT_HALF = re.compile(r"cls\.|bert\.embeddings\.(word|position)_|bert\.encoder\.layer\.\d+\.(intermediate|output)\.")
+
+
 class QFormerCompressor(Compressor):
     """What the compressors of MR.BLIP and CALCE share: learned queries, their Q-Former, and the projection after it.
 
@@ -98,7 +130,6 @@ class QFormerCompressor(Compressor):
         qformer: its sizes; ``None`` for BLIP-2's.
         text: whether it has a text half (``encode_text``).
         frozen_dropout: keep its dropout active in training even if none of its weights learns.
-        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -109,12 +140,9 @@ class QFormerCompressor(Compressor):
         qformer: QFormerSettings | None,
         text: bool,
         frozen_dropout: bool,
-        cache_mb: int = 0,
     ) -> None:
         super().__init__()
-        if cache_mb < 0:
-            raise ValueError(f"compressor.cache_mb must be at least 0, got {cache_mb}")
-        self._cache = TensorCache(cache_mb * 2**20)
+        self._encoder_width = encoder_width
         if num_queries < 1:
             raise ValueError(f"compressor.num_queries must be at least 1, got {num_queries}")
         self.frozen_dropout = frozen_dropout
@@ -140,25 +168,65 @@ class QFormerCompressor(Compressor):
             self.Qformer.eval()
         return self
 
-    def read_frames(self, features: list[FrameFeatures]) -> Tensor:
-        """``[sum(T), Q, width]``: the Q-Former's output for all frames of a batch.
+    def read_frames(self, features: list[FrameFeatures]) -> list[FrameReading]:
+        """What the Q-Former makes of the frames of each sample.
 
-        Frames of a frozen encoder go through a frozen Q-Former once; then its output is kept by their key.
+        Sample by sample, so that no number depends on the batch, and once for samples that share their features. Where
+        nothing before it learns or is drawn by chance, its output is kept, and the encoder is not asked again.
         """
-        if self.Qformer.training or any(p.requires_grad for p in (*self.Qformer.parameters(), self.query_tokens)):
-            return self._read(torch.cat([f.tokens for f in features]))
-        weights = weights_state(self.Qformer)
-        known = [None if f.key is None else self._cache.get(f.key, weights) for f in features]
-        missing = [f for f, hidden in zip(features, known, strict=True) if hidden is None]
-        if missing:
-            lengths = [len(f.times) for f in missing]
-            fresh = iter(torch.split(self._read(torch.cat([f.tokens for f in missing])), lengths))
-            known = [next(fresh) if hidden is None else hidden for hidden in known]
-            for f, hidden in zip(features, known, strict=True):
-                if f.key is not None and hidden is not None:
-                    self._cache.put(f.key, hidden, weights)
-        device = self.query_tokens.device
-        return torch.cat([hidden.to(device) for hidden in known if hidden is not None])
+        shared = self._random() is None and not sharded(self.Qformer)
+        made: dict[int, FrameReading] = {}
+        sources: dict[str, FeatureSource | None] = {}
+        result = []
+        for own in features:
+            reading = made.get(id(own)) if shared else None
+            if reading is None:
+                if own.key is not None and own.state not in sources:
+                    sources[own.state] = self._source(FeatureSource(own.state, own.lasting))
+                reading = made[id(own)] = self._reading(own, sources.get(own.state))
+            result.append(reading)
+        return result
+
+    def announce(self, source: FeatureSource | None) -> None:
+        known = None if source is None else self._source(source)
+        self.cache.publish(0, "" if known is None else known.state)
+
+    def _reading(self, features: FrameFeatures, known: FeatureSource | None) -> FrameReading:
+        self.cache.publish(0, "" if known is None else known.state)
+        if features.key is None or known is None:
+            return FrameReading(self._read(features.tokens), features)
+        shapes = {
+            "hidden": (len(features.times), self.num_queries, self.Qformer.width),
+            "patch_mean": (len(features.times), self._encoder_width),
+        }
+        kept = self.cache.get(features.key, known.state, shapes, self.query_tokens.device)
+        if kept is None:
+            # Tokens that will not be needed again are not worth their size, unless weights behind them still learn.
+            tokens = features.compute(keep=not known.lasting)
+            kept = {"hidden": self._read(tokens), "patch_mean": tokens.mean(dim=1)}
+            self.cache.put(features.key, known.state, kept, features.times, known.lasting)
+        return FrameReading(kept["hidden"], features, kept["patch_mean"])
+
+    def _source(self, encoder: FeatureSource) -> FeatureSource | None:
+        """What the Q-Former's output is made with; ``None`` if it learns now, or draws by chance."""
+        tensors = self._visual_tensors()
+        learns = any(tensor.requires_grad for _, tensor in tensors)
+        if (learns and torch.is_grad_enabled()) or self._random() is not None or not self.cache.usable(self.Qformer):
+            return None
+        device, code = self.query_tokens.device, code_version((__name__,))
+        state = self.cache.state("compressor", tensors, self.Qformer, device, encoder.state, code, without=_TEXT_HALF)
+        return FeatureSource(state, encoder.lasting and not learns)
+
+    def _visual_tensors(self) -> list[tuple[str, Tensor]]:
+        """Weights that frames go through; those of the text half change nothing for them."""
+        own = [(name, p) for name, p in self.Qformer.named_parameters() if not _TEXT_HALF.match(name)]
+        return [*own, ("query_tokens", self.query_tokens)]
+
+    def _random(self) -> str | None:
+        random = chance_in(self.Qformer)
+        if random is not None and self.frozen_dropout:
+            self.cache.refuse("the Q-Former's dropout is active; set model.compressor.frozen_dropout to false")
+        return random
 
     def _read(self, visual: Tensor) -> Tensor:
         hidden: Tensor = self.Qformer(self.query_tokens.expand(visual.shape[0], -1, -1), visual=visual)

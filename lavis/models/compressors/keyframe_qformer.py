@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lavis.common.random import DrawSource, SampleDraws
 from lavis.common.registry import registry
-from lavis.models.compressors.base import QFormerCompressor, QFormerSettings
+from lavis.models.compressors.base import FrameReading, QFormerCompressor, QFormerSettings
 from lavis.models.keyframes import KeyframeSettings, choose_frames
 from lavis.structures import FrameFeatures, TimedTokens, VideoSample
 
@@ -32,7 +32,6 @@ class KeyframeQFormer(QFormerCompressor):
         keyframes: how frames are chosen; ``None`` for CALCE's first stage.
         text: whether to build the text half of the Q-Former; the choice of subtitles needs it.
         frozen_dropout: keep the dropout of a frozen Q-Former active in training, as the original does.
-        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -45,9 +44,8 @@ class KeyframeQFormer(QFormerCompressor):
         keyframes: KeyframeSettings | None = None,
         text: bool = True,
         frozen_dropout: bool = False,
-        cache_mb: int = 0,
     ) -> None:
-        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout, cache_mb)
+        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout)
         if not 1 < reduction <= num_queries:
             raise ValueError(f"compressor.reduction must be in 2 to num_queries ({num_queries}), got {reduction}")
         self.query_proj = nn.Linear(num_queries, num_queries // reduction)
@@ -60,10 +58,11 @@ class KeyframeQFormer(QFormerCompressor):
         draws: Sequence[DrawSource] | None = None,
         times: Sequence[Sequence[float]] | None = None,
     ) -> list[TimedTokens]:
-        hidden = self.read_frames(features)
+        readings = self.read_frames(features)
+        hidden = torch.cat([reading.hidden for reading in readings])
         choices = choose_frames(
             self.keyframes,
-            self._frame_features(features, hidden),
+            self._frame_features(readings, hidden),
             samples,
             [f.times for f in features] if times is None else times,
             [SampleDraws(sample.id) for sample in samples] if draws is None else draws,
@@ -73,12 +72,12 @@ class KeyframeQFormer(QFormerCompressor):
         counts = key * self.num_queries + other * self.query_proj.out_features
         return _timed(self._project(hidden, key, other, counts), counts, features)
 
-    def _frame_features(self, features: list[FrameFeatures], hidden: Tensor) -> list[Tensor]:
+    def _frame_features(self, readings: list[FrameReading], hidden: Tensor) -> list[Tensor]:
         """``[T, C]`` of each sample: what frames are compared by."""
         if self.keyframes.features == "patch_mean":
-            return [f.tokens.detach().mean(dim=1) for f in features]
+            return [reading.patch_mean() for reading in readings]
         normed = F.normalize(hidden.detach(), dim=-1).flatten(1)
-        return list(torch.split(normed, [len(f.times) for f in features]))
+        return list(torch.split(normed, [len(reading.hidden) for reading in readings]))
 
     def _project(self, hidden: Tensor, key: Tensor, other: Tensor, counts: Tensor) -> Tensor:
         """Tokens of all frames of the batch in time order.
@@ -109,7 +108,7 @@ def _timed(projected: Tensor, counts: Tensor, features: list[FrameFeatures]) -> 
     tokens = torch.split(projected, [int(c.sum()) for c in per_sample])
     result = []
     for own, count, f in zip(tokens, per_sample, features, strict=True):
-        kept = count.nonzero()[:, 0].tolist()
-        times = [(f.times[i], f.times[i]) for i in kept]
-        result.append(TimedTokens(own, count[kept].tolist(), times, kept))
+        kept = count.nonzero()[:, 0]
+        at = torch.tensor(f.times, dtype=torch.float64)[kept].tolist()
+        result.append(TimedTokens(own, count[kept].tolist(), list(zip(at, at, strict=True)), kept.tolist()))
     return result

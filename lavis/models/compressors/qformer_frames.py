@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
+
 from lavis.common.random import DrawSource
 from lavis.common.registry import registry
 from lavis.models.compressors.base import QFormerCompressor, QFormerSettings
@@ -26,7 +28,6 @@ class QFormerFrames(QFormerCompressor):
         aggregate: ``mean`` makes one token of each frame, after the projection; ``None`` keeps all.
         text: whether to build the text half of the Q-Former, which frames do not need.
         frozen_dropout: keep the dropout of a frozen Q-Former active in training, as the original does.
-        cache_mb: memory for output of a frozen Q-Former behind a frozen encoder, on the host, in MiB.
     """
 
     def __init__(
@@ -38,9 +39,8 @@ class QFormerFrames(QFormerCompressor):
         aggregate: Literal["mean"] | None = None,
         text: bool = False,
         frozen_dropout: bool = False,
-        cache_mb: int = 0,
     ) -> None:
-        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout, cache_mb)
+        super().__init__(encoder_width, language_width, num_queries, qformer, text, frozen_dropout)
         if aggregate not in (None, "mean"):
             raise ValueError(f"compressor.aggregate must be mean or null, got {aggregate!r}")
         self.aggregate = aggregate
@@ -52,7 +52,7 @@ class QFormerFrames(QFormerCompressor):
         draws: Sequence[DrawSource] | None = None,
         times: Sequence[Sequence[float]] | None = None,
     ) -> list[TimedTokens]:
-        projected = self.t5_proj(self.read_frames(features))
+        projected = self.t5_proj(torch.cat([reading.hidden for reading in self.read_frames(features)]))
         if self.aggregate == "mean":
             projected = projected.mean(dim=1, keepdim=True)
         per_frame = projected.shape[1]
@@ -61,7 +61,7 @@ class QFormerFrames(QFormerCompressor):
             TimedTokens(
                 tokens=tokens.flatten(0, 1),
                 counts=[per_frame] * len(f.times),
-                times=[(t, t) for t in f.times],
+                times=list(zip(f.times, f.times, strict=True)),
                 frames=list(range(len(f.times))),
             )
             for tokens, f in zip(projected.split(lengths), features, strict=True)

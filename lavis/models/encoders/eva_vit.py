@@ -29,7 +29,6 @@ class EvaVit(FrameEncoder):
         use_checkpoint: recompute activations in the backward pass, if the encoder is not frozen.
         vit_precision: of the transformer's matrices and products; its residual stream and the norm stay in fp32.
         chunk_size: frames encoded at once.
-        cache_mb: memory for output of the frozen transformer, in MiB.
     """
 
     def __init__(
@@ -44,9 +43,8 @@ class EvaVit(FrameEncoder):
         use_checkpoint: bool = False,
         vit_precision: Precision = "fp32",
         chunk_size: int = 64,
-        cache_mb: int = 1024,
     ) -> None:
-        super().__init__(chunk_size, cache_mb)
+        super().__init__(chunk_size)
         self.visual_encoder = VisionTransformer(
             image_size, patch_size, width, depth, heads, mlp_ratio, drop_path_rate, use_checkpoint
         )
@@ -59,6 +57,9 @@ class EvaVit(FrameEncoder):
     @property
     def backbone(self) -> nn.Module:
         return self.visual_encoder
+
+    def _settings(self) -> tuple[object, ...]:
+        return *super()._settings(), self.vit_precision
 
     def run_backbone(self, pixels: Tensor) -> Tensor:
         if self.vit_precision != "fp32" and not self.frozen:

@@ -18,7 +18,6 @@ class TimmVit(FrameEncoder):
         image_size: side of a frame in pixels; ``None`` is the model's own.
         pretrained: whether to load timm's weights (from its cache or the network).
         chunk_size: frames encoded at once.
-        cache_mb: memory for output of a frozen encoder, in MiB.
 
     Raises:
         ImportError: without timm.
@@ -31,9 +30,8 @@ class TimmVit(FrameEncoder):
         image_size: int | None = None,
         pretrained: bool = False,
         chunk_size: int = 64,
-        cache_mb: int = 1024,
     ) -> None:
-        super().__init__(chunk_size, cache_mb)
+        super().__init__(chunk_size)
         try:
             import timm
         except ImportError as error:

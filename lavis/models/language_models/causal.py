@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
+from lavis.models.language_models._attention import set_attention
 from lavis.models.language_models.base import (
     IGNORE,
     Autocast,
@@ -54,6 +55,7 @@ class Causal(LanguageModel):
         lora: adapters; ``None`` leaves the model as it is.
         autocast: on CUDA, ``bf16``, ``fp16`` or ``None``.
         use_checkpoint: recompute activations in the backward pass.
+        attention: back-end, such as ``eager``, ``sdpa`` or ``flash_attention_2``; ``None`` leaves it to transformers.
 
     Raises:
         ValueError: if neither or both of ``pretrained`` and ``config`` are given, or one cannot be read.
@@ -70,6 +72,7 @@ class Causal(LanguageModel):
         lora: LoraConfig | None = None,
         autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
+        attention: str | None = None,
     ) -> None:
         super().__init__()
         source = tokenizer or pretrained
@@ -80,6 +83,7 @@ class Causal(LanguageModel):
             )
         self.tokenizer = load_tokenizer(source)
         self.model = _build(pretrained, dict(config or {}))
+        set_attention(self.model, attention)
         check_vocabulary(self.tokenizer, self.model, "language_model.config.vocab_size")
         self.prepend_bos = prepend_bos
         if use_checkpoint:
@@ -179,6 +183,7 @@ class Causal(LanguageModel):
             output = self.model.generate(
                 inputs_embeds=packed.embeds,
                 attention_mask=packed.mask,
+                past_key_values=self._read_once(packed, generation.num_beams),
                 num_beams=generation.num_beams,
                 max_new_tokens=generation.max_new_tokens,
                 repetition_penalty=generation.repetition_penalty,
@@ -189,6 +194,23 @@ class Causal(LanguageModel):
                 pad_token_id=self.pad_id,
             )
         return self._outputs(output.sequences, output.sequences_scores, int(self.tokenizer.eos_token_id))
+
+    def _read_once(self, packed: Packed, beams: int) -> Any:
+        """A cache of all but the last position of the prompts, a row a beam, for which each prompt is read once."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        if packed.embeds.shape[1] > 1:
+            # The base model, since nobody asks what follows the positions of a prompt.
+            self.model.base_model(
+                inputs_embeds=packed.embeds[:, :-1],
+                attention_mask=packed.mask[:, :-1],
+                position_ids=_positions(packed.mask)[:, :-1],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache.batch_repeat_interleave(beams)
+        return cache
 
     def _outputs(self, ids: Tensor, scores: Tensor, eos: int) -> list[ModelOutput]:
         rows = [row[: row.index(eos)] if eos in row else row for row in ids.tolist()]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
+from lavis.models.language_models._attention import set_attention
 from lavis.models.language_models.base import (
     IGNORE,
     Autocast,
@@ -75,6 +76,7 @@ class T5(LanguageModel):
         lora: adapters; ``None`` leaves the model as it is.
         autocast: on CUDA, run in ``bf16`` (the originals), ``fp16`` or not at all (``None``); CPU is always exact.
         use_checkpoint: recompute activations in the backward pass.
+        attention: back-end, such as ``eager``, ``sdpa`` or ``flash_attention_2``; ``None`` leaves it to transformers.
 
     Raises:
         ValueError: for an unknown architecture or a missing tokenizer.
@@ -92,6 +94,7 @@ class T5(LanguageModel):
         lora: LoraConfig | None = None,
         autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
+        attention: str | None = None,
     ) -> None:
         super().__init__()
         if architecture not in ARCHITECTURES:
@@ -106,6 +109,7 @@ class T5(LanguageModel):
             )
         self.tokenizer = load_tokenizer(source)
         self.model = _build(architecture, pretrained, dict(overrides or {}), activation)
+        set_attention(self.model, attention)
         check_vocabulary(self.tokenizer, self.model, "language_model.overrides.vocab_size")
         if use_checkpoint:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -138,10 +142,13 @@ class T5(LanguageModel):
 
     @torch.no_grad()
     def generate(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
+        from lavis.models.language_models import _t5_decoding
+
         with self.precision():
-            output = self.model.generate(
-                inputs_embeds=packed.embeds,
-                attention_mask=packed.mask,
+            output = _t5_decoding.generate(
+                self.model,
+                packed.embeds,
+                packed.mask,
                 num_beams=generation.num_beams,
                 max_new_tokens=generation.max_new_tokens,
                 min_length=generation.min_length,
@@ -186,6 +193,8 @@ def load_tokenizer(source: str) -> Any:
 def _build(architecture: str, pretrained: str | None, overrides: dict[str, Any], activation: str) -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
+    from lavis.models.language_models._t5_decoding import share_cross_attention
+
     if pretrained is not None:
         try:
             config = T5Config.from_pretrained(pretrained)
@@ -202,6 +211,7 @@ def _build(architecture: str, pretrained: str | None, overrides: dict[str, Any],
         config.dense_act_fn = activation
         model = T5ForConditionalGeneration(config)
     untie_output_head(model)
+    share_cross_attention(model)
     return model
 
 

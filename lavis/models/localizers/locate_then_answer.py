@@ -75,7 +75,7 @@ class LocateThenAnswer(Localizer):
     def _thinned(self, frames: Frames) -> Frames:
         if len(frames.times) <= self.num_frames:
             return frames
-        return _chosen(frames, torch.linspace(0, len(frames.times) - 1, self.num_frames).long().tolist())
+        return frames.select(torch.linspace(0, len(frames.times) - 1, self.num_frames).long().tolist())
 
 
 def _usable(moments: list[Moment], sample: VideoSample) -> Moment:
@@ -95,11 +95,6 @@ def _between(batch: Batch, windows: list[Moment]) -> dict[str, list[Frames]]:
     def cut(frames: Frames, window: Moment) -> Frames:
         times = torch.tensor(frames.times)
         first, last = (int((times - float(bound)).abs().argmin()) for bound in (window.start, window.end))
-        return _chosen(frames, list(range(first, last + 1)))
+        return frames.select(list(range(first, last + 1)))
 
     return {name: [cut(f, w) for f, w in zip(column, windows, strict=True)] for name, column in batch.views.items()}
-
-
-def _chosen(frames: Frames, indices: list[int]) -> Frames:
-    key = None if frames.key is None else f"{frames.key}|{indices}"
-    return Frames(frames.pixels[indices], [frames.times[i] for i in indices], key)

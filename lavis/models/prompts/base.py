@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal, get_args
 
 from lavis.models.codecs.base import TimeCodec
 from lavis.structures import Sequence, Subtitle, TimedTokens, VideoSample
 
+EvalLayout = Literal["alone", "batch"]
+
+
+def checked_eval_layout(value: EvalLayout) -> EvalLayout:
+    """The value itself.
+
+    Raises:
+        ValueError: if it is no known layout.
+    """
+    if value not in get_args(EvalLayout):
+        raise ValueError(f"prompt.eval_layout must be one of {', '.join(get_args(EvalLayout))}, got {value!r}")
+    return value
+
 
 class Prompt(ABC):
-    """How visual tokens, times and words are laid out. No weights."""
+    """How visual tokens, times and words are laid out. No weights.
+
+    ``eval_layout`` is how an encoder-decoder is asked: ``alone`` lays every sample out as if it were alone, so that
+    answers do not depend on the batch; ``batch`` pads as training does.
+    """
 
     shows_subtitles: bool = False
+    eval_layout: EvalLayout = "alone"
 
     @abstractmethod
     def __call__(

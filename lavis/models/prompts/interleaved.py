@@ -12,8 +12,8 @@ from typing import Literal
 
 from lavis.common.registry import registry
 from lavis.models.codecs.base import TimeCodec
-from lavis.models.prompts.base import Prompt
-from lavis.structures import Block, Segment, Sequence, Subtitle, Text, TimedTokens, VideoSample, Visual
+from lavis.models.prompts.base import EvalLayout, Prompt, checked_eval_layout
+from lavis.structures import Block, Segment, Sequence, Series, Subtitle, Text, Texts, TimedTokens, VideoSample, Visuals
 
 NO_SUBTITLE = Subtitle(-1, -1, "*None*")
 """What CALCE shows where no line fits the query."""
@@ -36,6 +36,8 @@ class Interleaved(Prompt):
             sees depends a little on its batch; ``joined`` pads once, at the end.
         attend_padding: MR.BLIP lets attention see the zero vectors that pad its video part.
         end_mark_in_video: CALCE keeps the end mark in the padded video part, MR.BLIP puts it behind.
+        eval_layout: how the model is asked, as opposed to trained: ``alone`` lays every sample out as if it were
+            alone in its batch; ``batch`` pads as ``layout`` and ``attend_padding`` say, as the originals do.
         options_style: ``none``, or ``list`` to append answer options to the query (``Options: (a b c)``).
         max_tokens: limit of the text part and of each subtitle line, in tokens.
     """
@@ -57,6 +59,7 @@ class Interleaved(Prompt):
         end_mark_in_video: bool = True,
         options_style: Literal["none", "list"] = "none",
         max_tokens: int = 200,
+        eval_layout: EvalLayout = "alone",
     ) -> None:
         if max_tokens < 2:
             raise ValueError(f"prompt.max_tokens must be at least 2, got {max_tokens}")
@@ -75,6 +78,7 @@ class Interleaved(Prompt):
         self.end_mark_in_video = end_mark_in_video
         self.options_style = options_style
         self.max_tokens = max_tokens
+        self.eval_layout = checked_eval_layout(eval_layout)
 
     def __call__(
         self,
@@ -113,17 +117,16 @@ class Interleaved(Prompt):
         return "".join(parts)
 
     def _video(self, sample: VideoSample, tokens: TimedTokens, codec: TimeCodec) -> list[Block]:
-        visuals = [
-            Visual(start, start + count) for start, count in zip(tokens.offsets(), tokens.counts, strict=True)
-        ]
+        visuals = Visuals(tokens.offsets(), tokens.counts)
         end = self._end_mark(sample)
         if not self.interleave:
-            listing = codec.format_times([t for t, _ in tokens.times], sample) if self.show_times else "<vid>"
-            return [Block([Text(listing, max_tokens=self.max_tokens)]), Block(list(visuals)), Block([Text(end)])]
-        segments: list[Segment] = []
-        for visual, (start, _) in zip(visuals, tokens.times, strict=True):
-            segments += (visual, Text(codec.format_time(start, sample), isolated=True))
-        segments += (Text(">", isolated=True), Text(codec.format_duration(sample), isolated=True))
+            listing = codec.format_times(tokens.starts(), sample) if self.show_times else "<vid>"
+            return [Block([Text(listing, max_tokens=self.max_tokens)]), Block([Series((visuals,))]), Block([Text(end)])]
+        segments: list[Segment] = [
+            Series((visuals, Texts(codec.time_texts(tokens.starts(), sample)))),
+            Text(">", isolated=True),
+            Text(codec.format_duration(sample), isolated=True),
+        ]
         if self.end_mark_in_video:
             segments.append(Text(end, isolated=True))
         video = Block(segments, pad="left", attend_padding=self.attend_padding)
@@ -135,14 +138,11 @@ class Interleaved(Prompt):
         return "<extra_id_0>"
 
     def _subtitles(self, sample: VideoSample, subtitles: list[Subtitle], codec: TimeCodec) -> list[Segment]:
-        segments: list[Segment] = []
-        for line in subtitles:
-            segments += (
-                Text("[", isolated=True),
-                Text(codec.format_subtitle_time(line.start, sample), isolated=True),
-                Text(line.text, max_tokens=self.max_tokens),
-                Text(codec.format_subtitle_time(line.end, sample), isolated=True),
-                Text("]", isolated=True),
-            )
-        segments.append(Text("<extra_id_1>", isolated=True))
-        return segments
+        columns = (
+            Texts(["["] * len(subtitles)),
+            Texts([codec.format_subtitle_time(line.start, sample) for line in subtitles]),
+            Texts([line.text for line in subtitles], isolated=False, max_tokens=self.max_tokens),
+            Texts([codec.format_subtitle_time(line.end, sample) for line in subtitles]),
+            Texts(["]"] * len(subtitles)),
+        )
+        return [Series(columns), Text("<extra_id_1>", isolated=True)]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from lavis.common.registry import registry
 from lavis.models.codecs.base import TimeCodec
-from lavis.models.prompts.base import Prompt
-from lavis.structures import Block, Sequence, Subtitle, Text, TimedTokens, VideoSample, Visual
+from lavis.models.prompts.base import EvalLayout, Prompt, checked_eval_layout
+from lavis.structures import Block, Sequence, Series, Subtitle, Text, TimedTokens, VideoSample, Visuals
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -21,6 +21,8 @@ class QuestionAnswer(Prompt):
     Args:
         task: the instruction that ends the prompt.
         max_tokens: limit of the text, in tokens.
+        eval_layout: how the model is asked, as opposed to trained: ``alone`` lays every sample out as if it were
+            alone in its batch; ``batch`` pads frames and text each on their own, as the original does.
     """
 
     def __init__(
@@ -29,11 +31,13 @@ class QuestionAnswer(Prompt):
             "Considering the information presented in the frames, select the correct answer from the options."
         ),
         max_tokens: int = 200,
+        eval_layout: EvalLayout = "alone",
     ) -> None:
         if max_tokens < 2:
             raise ValueError(f"prompt.max_tokens must be at least 2, got {max_tokens}")
         self.task = task
         self.max_tokens = max_tokens
+        self.eval_layout = checked_eval_layout(eval_layout)
 
     def __call__(
         self,
@@ -49,6 +53,6 @@ class QuestionAnswer(Prompt):
             )
         options = [f"Option {letter}: {text}" for letter, text in zip(LETTERS, sample.options, strict=False)]
         question = " ".join([f"Question: {sample.query}", *options, self.task])
-        visuals = [Visual(start, start + count) for start, count in zip(tokens.offsets(), tokens.counts, strict=True)]
-        blocks = [Block(list(visuals)), Block([Text(question, eos=True, max_tokens=self.max_tokens)])]
+        frames = Series((Visuals(tokens.offsets(), tokens.counts),))
+        blocks = [Block([frames]), Block([Text(question, eos=True, max_tokens=self.max_tokens)])]
         return Sequence(blocks, list(codec.encode(sample)) if answer else [])

@@ -94,6 +94,13 @@ class SubtitleChoice:
                 self._cache.popitem(last=False)
         return result
 
+    def longest(self, lines: list[Subtitle], tokenizer: Any) -> list[Subtitle]:
+        """As many lines as may be chosen, those with most tokens: what a choice among ``lines`` cannot exceed."""
+        if len(lines) <= self.max_lines:
+            return lines
+        ids = tokenizer([line.text for line in lines], add_special_tokens=False)["input_ids"]
+        return [lines[i] for i in sorted(range(len(lines)), key=lambda i: -len(ids[i]))[: self.max_lines]]
+
     def reset(self) -> None:
         """Forgets all embeddings: call when the encoder's weights change."""
         self._cache.clear()

@@ -22,6 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lavis.common.content import content_digest
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -156,16 +158,16 @@ class VideoReader(ABC):
         return frames, [info.times[decoded[row]] for row in rows]
 
     def fingerprint(self, path: str | Path) -> str:
-        """Changes when the content of ``path`` does, as far as can be told without reading it.
+        """Stands for the content of ``path``: the same for a copy, another after a change; see ``content_digest``.
 
         Raises:
-            VideoDecodeError: if there is nothing at ``path``.
+            VideoDecodeError: if there is nothing at ``path`` that can be read.
         """
+        check_file(path)
         try:
-            status = os.stat(path)
+            return content_digest(path)
         except OSError as error:
             raise missing_file(path, error) from error
-        return f"{os.path.realpath(path)}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def missing_file(path: str | Path, error: OSError) -> VideoDecodeError:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lavis.common.content import WHOLE, content_digest
+from lavis.common.provenance import digest
 from lavis.common.registry import registry
 from lavis.processors.readers.base import (
     Pixels,
@@ -57,9 +59,12 @@ class FrameFolderReader(VideoReader):
 
     def fingerprint(self, path: str | Path) -> str:
         names = _image_names(path)
-        stats = [os.stat(os.path.join(path, name)) for name in names]
-        newest = max(s.st_mtime_ns for s in stats)
-        return f"{os.path.realpath(path)}:{len(names)}:{sum(s.st_size for s in stats)}:{newest}"
+        files = [os.path.join(path, name) for name in names]
+        stats = [os.stat(file) for file in files]
+        if sum(s.st_size for s in stats) <= WHOLE:
+            return digest(names, [content_digest(file) for file in files])
+        # Too much to read: what the folder says about its files, which a copy may say differently.
+        return digest(os.path.realpath(path), names, [(s.st_size, s.st_mtime_ns) for s in stats])
 
 
 def _image_names(path: str | Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from torch import nn
 
 from lavis.common.checkpoint import (
     CheckpointError,
+    load_archive,
     load_weights,
     read_checkpoint,
+    save_archive,
     save_checkpoint,
     trainable_state,
 )
+from lavis.common.io import WriteError
 
 
 class Part(nn.Module):
@@ -201,3 +205,30 @@ def test_an_interrupted_save_leaves_the_old_file(saved: Path, monkeypatch: pytes
 def test_only_safetensors_are_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"saved as \.safetensors"):
         save_checkpoint(tmp_path / "a.pth", {})
+
+
+def test_the_same_archive_has_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        save_archive(tmp_path / name, {"weights": torch.arange(3), "step": 2})
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    assert torch.equal(load_archive(tmp_path / "a.pt")["weights"], torch.arange(3))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "archive"])
+def test_a_disk_that_takes_no_more(tmp_path: Path, kind: str) -> None:
+    save = {
+        "safetensors": lambda path, content: save_checkpoint(path, content),
+        "archive": lambda path, content: save_archive(path, content),
+    }[kind]
+    path = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pt")
+    save(path, {"weights": torch.zeros(3)})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=rf"cannot write {path}: .*\(\d[\d,]* MiB free on its disk\)"):
+            save(path, {"weights": torch.zeros(30_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

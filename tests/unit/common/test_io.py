@@ -121,3 +121,39 @@ def test_append_makes_folder_and_file(tmp_path: Path) -> None:
     file = io.append_jsonl(tmp_path / "a" / "b.jsonl", [])
     assert file.read_text() == ""
     assert json.loads(io.append_jsonl(file, [{"x": float("inf")}]).read_text()) == {"x": None}
+
+
+def full(path: object, *_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_named_with_its_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = io.write_json(tmp_path / "a.json", {"a": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        io.WriteError, match=rf"cannot write {path}: No space left on device \([\d,]+ MiB free"
+    ) as caught:
+        io.write_json(path, {"a": 2})
+    assert caught.value.errno == 28
+    assert io.read_json(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_rows_that_do_not_fit_leave_no_part_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = io.append_jsonl(tmp_path / "a.jsonl", [{"a": 1}])
+    plain = io._write_all
+
+    def half(stream: object, data: bytes) -> None:
+        plain(stream, data[: len(data) // 2])
+        full(path)
+
+    monkeypatch.setattr(io, "_write_all", half)
+    with pytest.raises(io.WriteError, match="No space left"):
+        io.append_jsonl(path, [{"a": 2}, {"a": 3}])
+    assert path.read_text() == '{"a": 1}\n'
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(io.WriteError, match=r"cannot write .*a\.json: (Not a directory|File exists)"):
+        io.write_text(tmp_path / "file" / "a.json", "")

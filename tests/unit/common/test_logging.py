@@ -71,6 +71,14 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) == 3
 
 
+def test_items_may_count_several(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging()
+    assert list(Progress(["ab", "c"], "x", total=3, weight=len, unit="queries", every=1e-9)) == ["ab", "c"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" x ")[1].split(",")[0] for line in lines] == ["2/3", "3/3"]
+    assert all(line.endswith(" queries/s") for line in lines)
+
+
 def test_few_lines_if_the_interval_is_long(capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging()
     assert list(Progress(range(3), "x", every=60.0)) == [0, 1, 2]

@@ -227,6 +227,13 @@ def test_missing_subtitles_found_late(build: Build, folder: Path) -> None:
     assert skipping.skipped_ids == ["Toy_0"]
 
 
+def test_items_tell_what_they_are_made_from(build: Build, folder: Path) -> None:
+    (folder / "srts" / "v0.srt").unlink()
+    options = {"subtitles": str(folder / "srts"), "on_missing_subtitles": "empty"}
+    assert [f.name for i in range(4) for f in build(**options).side_files(i)] == ["v1.srt", "v1.srt"]
+    assert build().side_files(0) == []
+
+
 def test_malformed_subtitles(build: Build, folder: Path) -> None:
     (folder / "srts" / "v0.srt").write_text(SRT + "\n2\n00:00:05,000 --> 00:00:04,000\nBackwards\n")
     srts = str(folder / "srts")

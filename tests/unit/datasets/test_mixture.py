@@ -50,6 +50,12 @@ def test_joined_end_to_end() -> None:
     assert dataset.counts == {"samples": 8, "skipped": 2}
 
 
+def test_items_tell_what_they_are_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mix().side_files(3) == []
+    monkeypatch.setattr(Numbers, "side_files", lambda self, index: [Path(self.samples[index].id)])
+    assert mix().side_files(3) == [Path("b0")]
+
+
 def test_weighted() -> None:
     dataset = mix(weights={"a": 1, "b": 3}, length=12)
     assert len(dataset) == 12

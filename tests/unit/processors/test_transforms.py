@@ -106,3 +106,11 @@ def test_refused_settings(build: object) -> None:
 def test_settings_from_lists_name_the_same_transform() -> None:
     assert repr(ClipEval(8, mean=list(CLIP_MEAN))) == repr(ClipEval(8))
     assert hash(ClipEval(8, mean=list(CLIP_MEAN))) == hash(ClipEval(8))
+
+
+def test_fixed_crops_are_counted() -> None:
+    assert ClipEval(8).outcomes == 1
+    assert ClipTrain(8).outcomes is None
+    assert ClipTrain(8, crops=4).outcomes == 4
+    with pytest.raises(ValueError, match="crops must be at least 1"):
+        ClipTrain(8, crops=0)

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lavis.common import distributed
-from lavis.runners.data import EpochSampler, SeededDataset, any_batch, eval_loader, train_loader
+from lavis.runners.data import EpochSampler, SeededDataset, any_batch, train_loader
 from lavis.runners.failures import RunError
 from tests.fake_run import FakeData
 
@@ -50,15 +50,6 @@ def test_processes_get_equally_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {index for share in shares for index in share} == set(range(7))
 
 
-def test_evaluation_gives_each_sample_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    for rank in range(3):
-        as_rank(monkeypatch, rank, 3)
-        loader = eval_loader(FakeData(7, "val"), [0, 2, 3, 4, 6], batch_size=2, num_workers=0, seed=0)
-        seen += [sample.id for batch in loader for sample in batch.samples]
-    assert sorted(seen) == ["val_0", "val_2", "val_3", "val_4", "val_6"]
-
-
 def test_randomness_depends_on_the_sample_alone() -> None:
     data = SeededDataset([FakeData(4, "train", train=True)], seed=1)
     torch.manual_seed(9)
@@ -99,11 +90,6 @@ def test_data_sets_are_told_the_epoch_where_they_are_read() -> None:
 
     data = SeededDataset([Mixture()], seed=0)
     assert [data[0, 1], data[2, 1], data[3, 0], data[0, 0]] == [0, 2, 3, 0]
-
-
-def test_a_batch_of_which_nothing_could_be_read_is_none() -> None:
-    loader = eval_loader(FakeData(3, "val", unreadable=[0, 1]), [0, 1, 2], batch_size=2, num_workers=0, seed=0)
-    assert [None if batch is None else len(batch) for batch in loader] == [None, 1]
 
 
 def test_any_readable_sample() -> None:

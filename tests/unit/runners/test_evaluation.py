@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from lavis.runners.evaluation import weights_digest, write_metrics
+from lavis.runners.failures import RunError
 from lavis.runners.runner import Runner
-from lavis.structures import Prediction
+from lavis.structures import Batch, Prediction
 from tests.fake_run import FakeData, FakeModel, fake_runner
 
 Maker = Callable[..., tuple[Runner, FakeModel]]
@@ -128,21 +131,6 @@ def test_another_dataset_changes_nothing(make: Maker) -> None:
     assert model.asked == []
 
 
-@pytest.mark.parametrize("line", ['{"id": "val_1"}', "[1]", "{"])
-def test_a_spoilt_row_of_predictions_is_named(make: Maker, tmp_path: Path, line: str) -> None:
-    runner, _ = make()
-    runner.evaluate(["val"])
-    path = tmp_path / "predictions" / "fake_val.jsonl"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
-    other, model = make()
-    with pytest.raises(ValueError, match=r"fake_val\.jsonl.*remove it to have its samples answered again"):
-        other.evaluate(["val"])
-    path.unlink()
-    other.evaluate(["val"])
-    assert len(model.asked) == 5
-
-
 def test_a_spoilt_file_of_figures_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("{")
@@ -208,3 +196,119 @@ def test_figures_of_other_splits_stay(tmp_path: Path) -> None:
     write_metrics(path, {"fake_test": {"error": 2.0}})
     write_metrics(path, {"fake_val": {"error": 3.0}})
     assert json.loads(path.read_text()) == {"fake_val": {"error": 3.0}, "fake_test": {"error": 2.0}}
+
+
+def test_queries_of_one_video_are_asked_together(make: Maker, tmp_path: Path) -> None:
+    data = FakeData(5, "val")
+    data.samples = [replace(s, video=f"{i % 2}.mp4") for i, s in enumerate(data.samples)]
+    runner, model = make(eval_batch_size=3, eval_data={"val": {"fake": data}})
+    runner.evaluate(["val"])
+    assert model.asked == ["val_0", "val_2", "val_4", "val_1", "val_3"]
+    assert rows(tmp_path) == [f"val_{i}" for i in range(5)]
+
+
+def test_an_interrupted_evaluation_makes_the_same_batches(make: Maker, tmp_path: Path) -> None:
+    def batches(runner: Runner, model: FakeModel, crash_after: int = 99) -> list[list[str]]:
+        seen: list[list[str]] = []
+        plain = model.generate
+
+        def generate(batch: Batch) -> list[Prediction]:
+            if len(seen) == crash_after:
+                raise KeyboardInterrupt
+            seen.append([s.id for s in batch.samples])
+            return plain(batch)
+
+        model.generate = generate  # type: ignore[method-assign]
+        runner.evaluate(["val"])
+        return seen
+
+    whole = batches(*make())
+    data = (tmp_path / "predictions" / "fake_val.jsonl").read_bytes()
+    for file in (tmp_path / "predictions").iterdir():
+        file.unlink()
+    runner, model = make()
+    with pytest.raises(KeyboardInterrupt):
+        batches(runner, model, crash_after=1)
+    assert batches(*make()) == whole[1:]
+    assert (tmp_path / "predictions" / "fake_val.jsonl").read_bytes() == data
+
+
+def test_batches_may_be_filled_by_tokens(make: Maker) -> None:
+    runner, model = make(eval_batch_tokens=25)
+    model.count_tokens = lambda sample, views: 5 + 5 * int(sample.id[-1])  # type: ignore[assignment]
+    sizes: list[int] = []
+    plain = model.generate
+    model.generate = lambda batch: sizes.append(len(batch)) or plain(batch)  # type: ignore[method-assign, func-returns-value]
+    runner.evaluate(["val"])
+    assert sizes == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("x: can't allocate memory: y")],
+)
+def test_a_batch_too_large_is_halved(
+    make: Maker, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    runner, model = make(eval_batch_size=5)
+    sizes: list[int] = []
+    plain = model.generate
+
+    def generate(batch: Batch) -> list[Prediction]:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise error
+        return plain(batch)
+
+    model.generate = generate  # type: ignore[method-assign]
+    assert runner.evaluate(["val"])["fake_val"]["total"] == 5
+    assert sizes == [5, 2, 3, 1, 2]
+    assert rows(tmp_path) == [f"val_{i}" for i in range(5)]
+    assert "out of memory with 5 samples at once (val_0...): asking them as 2 and 3" in caplog.text
+
+
+def test_one_sample_too_large_says_what_to_do(make: Maker, tmp_path: Path) -> None:
+    runner, model = make(eval_batch_size=2)
+    plain = model.generate
+
+    def generate(batch: Batch) -> list[Prediction]:
+        if any(s.id == "val_3" for s in batch.samples):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return plain(batch)
+
+    model.generate = generate  # type: ignore[method-assign]
+    with pytest.raises(RunError, match=r"out of memory with 1 samples \(val_3\)"):
+        runner.evaluate(["val"])
+    assert rows(tmp_path) == ["val_0", "val_1", "val_2"]
+
+
+def test_other_errors_of_a_batch_stay(make: Maker) -> None:
+    runner, model = make(eval_batch_size=2)
+
+    def generate(batch: Batch) -> list[Prediction]:
+        raise RuntimeError("shape mismatch")
+
+    model.generate = generate  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="^shape mismatch$"):
+        runner.evaluate(["val"])
+
+
+def test_other_subtitles_are_asked_anew(make: Maker, tmp_path: Path) -> None:
+    files = [tmp_path / "a.srt", tmp_path / "b.srt"]
+    for file in files:
+        file.write_text("1\n")
+    data = FakeData(4, "val")
+    data.side_files = lambda index: [files[index // 2]]  # type: ignore[attr-defined]
+    runner, _ = make(eval_data={"val": {"fake": data}})
+    runner.evaluate(["val"])
+    files[1].write_text("2\n")
+    other, model = make(eval_data={"val": {"fake": data}})
+    other.evaluate(["val"])
+    assert model.asked == ["val_2", "val_3"]
+
+
+def test_the_log_tells_how_fast_it_was(make: Maker, caplog: pytest.LogCaptureFixture) -> None:
+    runner, _ = make()
+    with caplog.at_level("INFO", logger="lavis"):
+        runner.evaluate(["val"])
+    assert re.search(r"fake_val: 5 queries in 0:0\d, \S+ a second", caplog.text)

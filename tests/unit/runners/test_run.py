@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from lavis.common.config import Config, load_config
+from lavis.common.io import WriteError
+from lavis.common.locking import BusyError, sole_writer
 from lavis.runners import run as runs
 from lavis.runners.environment import environment
 from tests.fake_run import FakeData, FakeModel, StartError
@@ -63,7 +65,7 @@ def test_training_fills_the_folder(models: list[FakeModel], config: Callable[...
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert files >= {
         *("config.yaml", "environment.json", "run.log", "metrics.jsonl", "metrics.json"),
-        *("checkpoints/best.safetensors", "checkpoints/latest/manifest.json"),
+        *("checkpoints/best.safetensors", "checkpoints/step_000008/manifest.json"),
         *("predictions/fake_val.jsonl", "predictions/fake_test.jsonl"),
     }
     assert load_config(folder / "config.yaml").tree == config().tree
@@ -128,9 +130,9 @@ def test_other_settings_are_not_resumed_by_accident(models: list[FakeModel], con
         ValueError, match=r"with other settings: run\.learning_rate: 0\.01 -> 0\.02\. Give this one"
     ) as e:
         runs.train(config(learning_rate=2e-2))
-    assert str(folder / "checkpoints" / "latest") in str(e.value)
+    assert str(folder / "checkpoints" / "step_000002") in str(e.value)
     runs.train(config(learning_rate=2e-2, resume="never"))
-    runs.train(config(learning_rate=3e-2, resume=str(folder / "checkpoints" / "latest")))
+    runs.train(config(learning_rate=3e-2, resume=str(folder)))
 
 
 def test_a_split_that_no_data_set_has(models: list[FakeModel], config: Callable[..., Config]) -> None:
@@ -160,3 +162,49 @@ def test_environment() -> None:
     assert facts["device"] == "cpu"
     assert facts["processes"] == 1
     json.dumps(facts)
+
+
+def test_one_run_a_folder(models: list[FakeModel], config: Callable[..., Config], tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "results" / "calce" / "tiny", "that one"):
+        for start in (runs.train, runs.evaluate):
+            with pytest.raises(BusyError, match="is being written by another run"):
+                start(config())
+    assert models == []
+    assert not (tmp_path / "results" / "calce" / "tiny" / "run.log").exists()
+    runs.train(config(max_steps=1))
+    runs.evaluate(config())
+
+
+def test_a_folder_that_cannot_be_written_to_is_known_before_anything_is_built(
+    models: list[FakeModel], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(WriteError, match=r"cannot write .*results/calce/tiny: .*MiB free"):
+        runs.train(config())
+    assert models == []
+
+
+def test_what_a_killed_run_was_writing_is_removed(
+    models: list[FakeModel], config: Callable[..., Config], tmp_path: Path
+) -> None:
+    folder = runs.train(config(max_steps=1))
+    rests = [folder / ".metrics.json.x.part", folder / "checkpoints" / ".best.safetensors.x.tmp"]
+    for rest in rests:
+        rest.write_text("half")
+    runs.train(config(max_steps=1))
+    assert not any(rest.exists() for rest in rests)
+
+
+def test_the_same_samples_an_iteration_by_other_processes(
+    models: list[FakeModel], config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runs.train(config(max_steps=3, batch_size=1))
+    manifest = folder / "checkpoints" / "step_000003" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "processes": 2, "global_batch": 2}))
+    with pytest.raises(ValueError, match=r"other settings: run\.batch_size: 1 -> 4"):
+        runs.train(config(batch_size=4))
+    runs.train(config(batch_size=2))
+    log = (folder / "run.log").read_text()
+    assert "resuming with 1 processes what 2 began: random states start anew" in log
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from lavis.common.checkpoint import CheckpointError, read_checkpoint
-from lavis.runners.failures import Interrupted, RunError, memory_advice
+from lavis.runners.failures import Interrupted, RunError, StopRequest, memory_advice
 from lavis.runners.hooks import Hook
 from lavis.runners.runner import Runner, StepRecord
+from lavis.runners.state import Snapshot
 from lavis.structures import Batch
 from tests.fake_run import FakeData, FakeModel, fake_runner
 
@@ -154,6 +155,7 @@ def test_validation_after_each_epoch_and_tests_with_the_best_weights(make: Maker
 def test_tests_with_the_last_weights_if_wanted(make: Maker) -> None:
     runner = make(epochs=2, test_splits=["test"], test_weights="last", monitor={"mode": "min"})
     runner.train()
+    assert runner.latest is not None
     last = read_checkpoint(runner.latest / "weights.safetensors").state
     assert equal(weights(runner), last)
 
@@ -214,6 +216,62 @@ def test_a_signal_saves_and_the_next_run_goes_on(make: Maker, number: signal.Sig
     again.train()
     assert len(calls.rates) == 8 - at
     assert equal(weights(whole), weights(again))
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_signal_during_a_save(make: Maker, beside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, written = Snapshot.write, []
+
+    def write(self: Snapshot, folder: Path) -> list[Path]:
+        written.append(folder)
+        if len(written) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, folder)
+
+    monkeypatch.setattr(Snapshot, "write", write)
+    settings: dict[str, Any] = {"save_steps": 1, "async_save": beside}
+    with pytest.raises(Interrupted):
+        make("stopped", **settings).train()
+    names = sorted(path.name for path in (make("stopped").saver.folder).iterdir())
+    assert names in (["step_000002", "step_000003"], ["step_000003", "step_000004"])
+    again = make("stopped", **settings)
+    again.train()
+    whole = make("whole")
+    whole.train()
+    assert equal(weights(whole), weights(again))
+
+
+def test_one_wish_to_stop_may_arrive_twice(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(runner: Runner) -> None:
+        os.kill(os.getpid(), signal.SIGINT)  # from the terminal
+        os.kill(os.getpid(), signal.SIGTERM)  # from the launcher, which got it as well
+
+    for echo, end in ((60.0, Interrupted), (-1.0, KeyboardInterrupt)):
+        monkeypatch.setattr(StopRequest, "ECHO", echo)
+        runner = make(resume="never")
+        runner.hooks.append(Calls(2, twice))
+        with pytest.raises(end):
+            runner.train()
+
+
+def test_a_stop_during_validation_is_saved_though_no_checkpoint_was_due(make: Maker) -> None:
+    stopped = make("a", save_every=9)
+    stopped.hooks.insert(0, StopsValidation())
+    with pytest.raises(Interrupted):
+        stopped.train()
+    again = make("a", save_every=9)
+    calls = Calls()
+    again.hooks.append(calls)
+    again.train()
+    assert len(calls.rates) == 4
+    assert calls.events.count("validate") == 2
+
+
+class StopsValidation(Hook):
+    """Asks the process to stop when a validation begins."""
+
+    def validate(self, runner: Runner) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_stop_during_validation_keeps_the_training(make: Maker) -> None:
@@ -292,7 +350,7 @@ def test_nan_stops_before_it_reaches_the_weights(make: Maker) -> None:
     with pytest.raises(RunError, match=r"epoch 1, iteration \d: .*\(lm=nan, aux=0\) for the samples .*train_3"):
         runner.train()
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(runner).values())
-    assert not runner.latest.exists()
+    assert runner.latest is None
 
 
 def test_no_memory_says_what_to_do(make: Maker) -> None:

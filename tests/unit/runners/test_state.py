@@ -1,90 +1,107 @@
-"""The checkpoint to resume from: whole or recognised as torn, and only for what it was made by."""
+"""The state of a training: whole, in copies that the training does not change, and only for what it was made by."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lavis.common import distributed
-from lavis.common.checkpoint import CheckpointError
+from lavis.common.checkpoint import CheckpointError, load_archive
+from lavis.runners.checkpoints import verified
 from lavis.runners.runner import Runner
-from lavis.runners.state import Progress, find_latest, load_latest, remove_latest, save_latest, save_progress
-from tests.fake_run import FakeModel, fake_runner
+from lavis.runners.state import Progress, Snapshot, capture, restore
+from tests.fake_run import FakeModel, fake_runner, run_config
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[Runner]:
-    runner = fake_runner(tmp_path, epochs=1, max_steps=2, valid_splits=[])
+    """Interrupted in the middle of an epoch and of an optimizer step."""
+    runner = fake_runner(tmp_path, epochs=1, max_steps=3, accumulate=2, valid_splits=[], ema=0.9, log_every=2)
     runner.train()
     yield runner
     runner.engine.close()
 
 
-def reload(runner: Runner) -> Progress:
-    return load_latest(runner.latest, runner.engine, runner.schedule)
+def reload(runner: Runner, **changes: Any) -> Progress:
+    assert runner.latest is not None
+    manifest = {**verified(runner.latest), **changes}
+    return restore(
+        runner.latest, manifest, runner.engine, runner.schedule, global_batch=runner.global_batch, hooks=runner.hooks
+    )
+
+
+def captured(runner: Runner, copied: bool) -> Snapshot:
+    return capture(
+        runner.engine, runner.schedule, runner.progress, global_batch=runner.global_batch, pending=True,
+        hooks=runner.hooks, copied=copied,
+    )  # fmt: skip
 
 
 def test_round_trip(runner: Runner) -> None:
-    model = runner.engine.model
-    assert isinstance(model, FakeModel)
-    before = {name: tensor.clone() for name, tensor in runner.engine.weights().items()}
+    engine = runner.engine
+    assert isinstance(engine.model, FakeModel)
+    assert engine.ema is not None
+    before = captured(runner, copied=True)
     with torch.no_grad():
-        model.head.weight.zero_()
+        engine.model.head.weight.zero_()
+        engine.model.head.weight.grad = None
+        engine.ema.average["head.weight"].zero_()
+        torch.rand(3)
     progress = reload(runner)
-    assert progress.global_step == progress.step == 2
-    assert all(torch.equal(tensor, before[name]) for name, tensor in runner.engine.weights().items())
+    assert progress.global_step == progress.step == 3
+    assert same(captured(runner, copied=True), before)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "process0.pt"])
-def test_torn_file(runner: Runner, name: str) -> None:
-    path = runner.latest / name
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(CheckpointError, match=rf"{name} is torn or was changed: \d+ bytes, \d+ were written; remove"):
-        reload(runner)
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, Snapshot):
+        return all(same(getattr(one, name), getattr(two, name)) for name in ("own", "weights", "shared"))
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(same(a, b) for a, b in zip(one, two, strict=True))
+    return bool(one == two)
 
 
-def test_changed_or_lost_file(runner: Runner) -> None:
-    path = runner.latest / "state.pt"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
-    with pytest.raises(CheckpointError, match="is torn or was changed"):
-        reload(runner)
-    path.unlink()
-    with pytest.raises(CheckpointError, match="0 bytes"):
-        reload(runner)
+def test_all_that_goes_on_is_in_it(runner: Runner) -> None:
+    assert runner.latest is not None
+    own, shared = load_archive(runner.latest / "process0.pt"), load_archive(runner.latest / "state.pt")
+    assert set(own) == {"random", "gradients", "hooks"}
+    assert "head.weight" in own["gradients"]
+    assert own["hooks"]["Log"]["count"] == 1
+    assert set(shared) == {"optimizer", "scaler", "schedule", "average"}
+    assert shared["optimizer"]["state"][0]["exp_avg"].numel() > 0
+    assert "head.weight" in shared["average"]
 
 
-def test_torn_manifest(runner: Runner) -> None:
-    manifest = runner.latest / "manifest.json"
-    manifest.write_text(manifest.read_text()[:-30])
-    with pytest.raises(CheckpointError, match=r"manifest\.json cannot be read"):
-        reload(runner)
-    manifest.unlink()
-    with pytest.raises(CheckpointError, match=r"it is torn; remove it, or set run\.resume=never"):
-        find_latest(runner.latest)
+def test_a_copy_shares_no_memory_with_the_training(runner: Runner) -> None:
+    assert runner.engine.model is not None
+    copy = captured(runner, copied=True)
+    weights = {name: tensor.clone() for name, tensor in (copy.weights or {}).items()}
+    moments = (copy.shared or {})["optimizer"]["state"][0]["exp_avg"].clone()
+    with torch.no_grad():
+        for parameter in runner.engine.model.parameters():
+            parameter.add_(1)
+            if parameter.grad is not None:
+                parameter.grad.add_(1)
+    runner.engine.step()
+    assert same(copy.weights, weights)
+    assert torch.equal((copy.shared or {})["optimizer"]["state"][0]["exp_avg"], moments)
+    assert not same(captured(runner, copied=True).weights, weights)
 
 
-def test_interrupted_between_old_and_new(runner: Runner) -> None:
-    old = runner.latest.with_name(".latest.old")
-    runner.latest.rename(old)
-    assert find_latest(runner.latest) == old
-    remove_latest(runner.latest)
-    assert find_latest(runner.latest) is None
-
-
-def test_saving_again_replaces(runner: Runner) -> None:
-    runner.progress.global_step = 9
-    save_latest(runner.latest, runner.engine, runner.schedule, runner.progress, pending=False)
-    assert reload(runner).global_step == 9
-    runner.progress.validated = 7
-    save_progress(runner.latest, runner.progress)
-    assert reload(runner).validated == 7
-    assert sorted(p.name for p in runner.latest.parent.iterdir()) == ["best.safetensors", "latest"]
+def test_copied_or_not_the_files_are_the_same(runner: Runner, tmp_path: Path) -> None:
+    for name, copied in (("a", False), ("b", True)):
+        (tmp_path / name).mkdir()
+        files = captured(runner, copied).write(tmp_path / name)
+    assert [path.name for path in files] == ["process0.pt", "weights.safetensors", "state.pt"]
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
 
 
 def test_weights_that_learn_now_must_be_those_saved(runner: Runner) -> None:
@@ -100,13 +117,22 @@ def test_groups_must_be_those_saved(runner: Runner) -> None:
         reload(runner)
 
 
-def test_another_number_of_processes(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = runner.latest / "manifest.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "processes": 4}))
-    with pytest.raises(CheckpointError, match="within an epoch by 4 processes, now there are 1; start as many"):
-        reload(runner)
-    content["progress"]["step"] = 0
-    manifest.write_text(json.dumps({**content, "processes": 4}))
-    assert reload(runner).step == 0
-    assert distributed.world_size() == 1
+def test_within_an_epoch_the_samples_of_an_iteration_must_be_as_many(runner: Runner) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"within an epoch by 4 processes with 8 samples an iteration in all; now it is 1 with 2"
+    ):
+        reload(runner, processes=4, global_batch=8)
+    progress = {**verified(runner.latest)["progress"], "step": 0}  # type: ignore[arg-type]
+    assert reload(runner, processes=1, global_batch=8, progress=progress).step == 0
+
+
+def test_another_number_of_processes_shares_the_gradients(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = load_archive(runner.latest / "process0.pt")["gradients"]  # type: ignore[operator]
+    before = torch.get_rng_state()
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    runner.run = run_config(batch_size=1)
+    assert reload(runner).step == 3
+    assert torch.equal(torch.get_rng_state(), before)  # states of one process are not those of two
+    assert runner.engine.model is not None
+    found = {name: p.grad for name, p in runner.engine.model.named_parameters() if p.grad is not None}
+    assert same(found, own)

@@ -113,7 +113,7 @@ def test_frame_indices() -> None:
     (viewed,) = codec.view([video])
     assert viewed.duration == 30
     assert viewed.prior == [Moment(4, 12)]
-    assert codec.view_time(33.3, video) == 7
+    assert codec.view_times([33.3], video) == [7]
     assert bound().view([video]) == [video]
 
 

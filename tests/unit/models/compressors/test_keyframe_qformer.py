@@ -123,36 +123,3 @@ def test_impossible_reductions_are_refused(reduction: int) -> None:
 
 def test_is_registered_under_its_file_name() -> None:
     assert registry.compressors.get("keyframe_qformer") is KeyframeQFormer
-
-
-def test_a_frozen_qformer_reads_the_frames_of_a_frozen_encoder_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.toy_models import batch, sample, toy_model
-
-    model = toy_model(
-        compressor={"+": {"cache_mb": 4}}, trainable=["compressor.t5_proj.*", "compressor.query_proj.*"]
-    )
-    plain = toy_model(trainable=["compressor.t5_proj.*", "compressor.query_proj.*"])
-    plain.load_state_dict(model.state_dict())
-    read: list[int] = []
-    original = model.compressor._read
-    monkeypatch.setattr(model.compressor, "_read", lambda visual: read.append(len(visual)) or original(visual))
-    data = batch(sample("a"), sample("b"), num_frames=(8, 6))
-    first = model(data)["lm"]
-    second = model(data)["lm"]
-    model(batch(sample("b"), sample("c"), num_frames=(6, 5)))
-    assert read == [14, 5]
-    assert torch.equal(first, second)
-    assert torch.allclose(first, plain(data)["lm"], atol=1e-6)
-    with torch.no_grad():
-        next(model.compressor.Qformer.parameters()).add_(1e-3)
-    model(data)
-    assert read == [14, 5, 14]
-
-
-def test_a_learning_norm_turns_the_memory_off() -> None:
-    from tests.toy_models import batch, sample, toy_model
-
-    model = toy_model(compressor={"+": {"cache_mb": 4}})
-    model(batch(sample("a")))["lm"].backward()
-    assert len(model.compressor._cache) == 0
-    assert model.encoder.ln_vision.weight.grad is not None

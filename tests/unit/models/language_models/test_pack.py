@@ -62,6 +62,36 @@ def test_padding_may_be_attended(t5: T5) -> None:
     assert not packed.embeds[1, 0].any()
 
 
+def test_blocks_that_are_padded_at_the_end_are_joined(t5: T5) -> None:
+    prompts = [(2, "4", "man"), (1, "dog", "man talks")]
+    rows = [
+        Sequence(
+            [Block([Visual(0, n)], "end"), Block([Text(first)], "end"), Block([Text(then, eos=True)], "end")],
+            [Text("[[4, 12]]", learned=True, eos=True)],
+        )
+        for n, first, then in prompts
+    ]
+    tokens = [visual(2, 12), visual(1, 12)]
+    packed = t5.pack(rows, tokens, answer=True)
+    own = [[-1] * n + ids_of(t5, first) + ids_of(t5, then) + [1] for n, first, then in prompts]
+    length = max(map(len, own))
+    assert packed.block_lengths == [length]
+    assert packed.ids.tolist() == [ids + [0] * (length - len(ids)) for ids in own]
+    assert packed.mask.sum(dim=1).tolist() == [len(ids) for ids in own]
+    assert [p.tolist() for p in packed.frame_positions] == [[[0, 2]], [[0, 1]]]
+    assert packed.labels is not None
+    assert packed.labels.tolist() == [[*ids_of(t5, "[[4, 12]]"), 1]] * 2
+
+
+def test_a_prompt_is_as_long_as_it_is_alone(t5: T5) -> None:
+    parts = [
+        Block([Visual(0, 9), Text("7", isolated=True)], "left"),
+        Block([Text("man talks", eos=True, max_tokens=2)]),
+    ]
+    tokens = visual(9, 12)
+    assert t5.length(Sequence(parts)) == 9 + 1 + 2 == t5.pack([Sequence(parts)], [tokens]).ids.shape[1]
+
+
 def test_isolated_text_loses_its_word_boundary(t5: T5) -> None:
     (boundary,) = [t5.tokenizer.get_vocab()["▁"]]
     packed = t5.pack([Sequence([Block([Text("]", isolated=True), Text("7", isolated=True)])])], [visual(0, 12)])

@@ -20,7 +20,7 @@ def words(answer: bool = False, subtitles: list[Subtitle] = LINES, prior: Any = 
     asked = sample(prior=prior, options=["a dog", "a man"])
     sequence = Interleaved(task="Find.", **fields)(asked, TOKENS, SecondsText(replace_below=0), subtitles, answer)
     parts = [
-        "".join(f"<{s.stop - s.start}>" if not hasattr(s, "text") else s.text for s in b.segments)
+        "".join(f"<{s.stop - s.start}>" if not hasattr(s, "text") else s.text for s in b.one_by_one())
         for b in sequence.blocks
     ]
     return [*parts, *("".join(s.text for s in sequence.answer),) * answer]

@@ -1,0 +1,111 @@
+"""One writer a folder: a lock that a killed process cannot leave behind.
+
+Built on the system's own file lock (``flock``), which goes with the process that holds it; a note beside it says who
+that is, for the message to whoever comes second. Not on ``filelock``: before its version 4, loader processes forked by
+the holder keep the lock after it was killed, and nobody can resume until they have noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lavis.common import distributed
+from lavis.common.io import WriteError, explained
+
+_held: set[int] = set()
+_forgets = False
+
+
+class BusyError(ValueError):
+    """A folder that another run is writing to."""
+
+
+@contextmanager
+def sole_writer(folder: Path, what: str) -> Iterator[None]:
+    """Holds the folder's lock; of several processes of one run the main one holds it, and all learn if it is taken.
+
+    Args:
+        folder: made if it is missing; the lock is its ``.lock``.
+        what: what writes there, such as ``this run``, for the message.
+
+    Raises:
+        BusyError: at once, in every process, if another run holds it; names its process and host.
+        WriteError: likewise, if the folder cannot be written to.
+    """
+    lock: int | None = None
+    problem: BusyError | WriteError | None = None
+    if distributed.is_main():
+        try:
+            lock = _acquired(folder, what)
+        except (BusyError, WriteError) as error:
+            problem = error
+    problem = distributed.broadcast_object(problem)
+    if problem is not None:
+        raise problem
+    try:
+        yield
+    finally:
+        if lock is not None and lock in _held:  # not in a forked process that comes by here
+            _note(folder).unlink(missing_ok=True)
+            _release(lock)
+
+
+def _acquired(folder: Path, what: str) -> int:
+    import fcntl  # no part of Python on Windows, where the rest may still be used
+
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _forget_in_forked()
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        _held.add(lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _note(folder).write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
+        except BlockingIOError:
+            _release(lock)
+            raise BusyError(
+                f"{folder} is being written by another run ({_holder(folder)}), so {what} was not started. Wait for it "
+                "or stop it, or give this one another name (name: in its configuration, or run.output_dir)"
+            ) from None
+        except OSError:
+            _release(lock)
+            raise
+    return lock
+
+
+def _release(lock: int) -> None:
+    _held.remove(lock)
+    os.close(lock)
+
+
+def _forget_in_forked() -> None:
+    """Lets processes forked from now on close what they inherit: open in one of them, the lock would outlive this one.
+
+    Closing is not unlocking, so this one keeps it.
+    """
+    global _forgets
+    if not _forgets:
+        os.register_at_fork(after_in_child=_forget)
+        _forgets = True
+
+
+def _forget() -> None:
+    for lock in list(_held):
+        _release(lock)
+
+
+def _note(folder: Path) -> Path:
+    return folder / ".lock.json"
+
+
+def _holder(folder: Path) -> str:
+    try:
+        facts = json.loads(_note(folder).read_text())
+        return f"process {facts['process']} on {facts['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it did not leave its name"

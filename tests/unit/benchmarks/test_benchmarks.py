@@ -1,0 +1,196 @@
+"""Every benchmark runs at its smallest size, and a bar that is missed gives exit status 1. No time is asserted."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import (
+    cache,
+    decode,
+    encoder,
+    evaluate,
+    gpu,
+    memory,
+    scaling,
+    scorer,
+    startup,
+    train_step,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+TINY = ["--quick", "--threads", "1", "--size", "tiny"]
+NEVER, ALWAYS = 1e12, -1e12
+
+
+def run(module: Any, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = module.main([*TINY, *arguments])
+    return status, capsys.readouterr().out
+
+
+def every_size(value: float) -> dict[str, float]:
+    return {"tiny": value, "middle": value, "published": value}
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_decode(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(decode, "SPEED", bar)
+    found, text = run(decode, capsys, "--repeats", "1", "--num-frames", "4")
+    assert found == status, text
+    assert "pyav" in text and "frames/s" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_encoder(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(encoder, "SPEED", bar)
+    found, text = run(encoder, capsys, "--repeats", "1", "--chunk-size", "3")
+    assert found == status, text
+    assert "frame by frame" in text and "transformers" in text
+
+
+def test_the_encoder_of_transformers_has_our_sizes() -> None:
+    from benchmarks._models import TINY as SIZE
+    from benchmarks._models import model_node
+    from lavis.common.construct import build_part
+    from lavis.common.registry import registry
+
+    ours = build_part(registry.encoders, model_node(SIZE)["encoder"], "encoder").visual_encoder
+    theirs = encoder.transformers_vit(SIZE)
+    sizes = [sorted(tuple(p.shape) for p in model.parameters() if p.ndim > 1) for model in (ours, theirs)]
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "bar", "status"), [([], ALWAYS, 0), (["--activation-checkpointing", "--precision", "bf16"], NEVER, 1)]
+)
+def test_train_step(
+    arguments: list[str],
+    bar: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(train_step, "RATIO", every_size(bar))
+    found, text = run(train_step, capsys, "--repeats", "1", *arguments)
+    assert found == status, text
+    assert "first loss: equal" in text and "of the fastest product" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_evaluate(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(evaluate, "RATIO", every_size(bar))
+    found, text = run(evaluate, capsys)
+    assert found == status, text
+    assert "answers that differ: 0" in text and "14 queries" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_cache(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cache, "RATIO", every_size(bar))
+    found, text = run(cache, capsys, "--epochs", "2")
+    assert found == status, text
+    for tier in ("in memory", "on disk", "on disk, filled before"):
+        assert f"losses, {tier}: equal" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(NEVER, 0), (ALWAYS, 1)])
+def test_memory(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def child(parsed: Any, way: str, words: int = 0) -> dict[str, float]:
+        parsed.child, parsed.words = way, words
+        return memory.measure(parsed)
+
+    monkeypatch.setattr(memory, "RATIO", bar)
+    monkeypatch.setattr(memory, "in_child", child)
+    found, text = run(memory, capsys)
+    assert found == status, text
+    assert "MiB" in text
+
+
+def test_memory_of_a_child(capsys: pytest.CaptureFixture[str]) -> None:
+    assert memory.main([*TINY, "--child", "plain", "--words", "5"]) == 0
+    assert '"tokens": 69' in capsys.readouterr().out  # 8 frames of 8 tokens, and 5 words
+
+
+def test_memory_asks_processes_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands: list[list[str]] = []
+
+    def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        peak = 100 if "lavis" in command else 80
+        return subprocess.CompletedProcess(command, 0, f'{{"peak_mib": {peak}, "before_mib": 5, "tokens": 103}}\n', "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    found, text = run(memory, capsys, "--precision", "bf16")
+    assert found == 1 and "ratio: 1.25" in text
+    assert [command[command.index("--child") + 1] for command in commands] == ["lavis", "plain"]
+    # 103 tokens, of which 8 frames have 8 each: the plain prompt gets as many words as ours.
+    assert commands[1][commands[1].index("--words") + 1] == "39"
+    for command in commands:
+        parsed = dict(zip(command[3:-1:2], command[4::2], strict=False))
+        assert parsed["--size"] == "tiny" and parsed["--precision"] == "bf16" and command[-1] == "--quick"
+
+    def fail(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "out of memory")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(SystemExit, match="out of memory"):
+        run(memory, capsys)
+
+
+@pytest.mark.parametrize(("bar", "status"), [(NEVER, 0), (ALWAYS, 1)])
+def test_startup(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    known = startup.commands
+    chosen = {"import lavis"}
+    monkeypatch.setattr(startup, "commands", lambda video: {k: v for k, v in known(video).items() if k in chosen})
+    monkeypatch.setattr(startup, "BARS", {"import lavis": bar})
+    found, text = run(startup, capsys, "--repeats", "1")
+    assert found == status, text
+
+
+def test_startup_tells_which_command_fails() -> None:
+    with pytest.raises(SystemExit, match="no_such_module"):
+        startup.timed([sys.executable, "-c", "import no_such_module"], 1)
+
+
+@pytest.mark.parametrize(("bar", "status"), [(NEVER, 0), (ALWAYS, 1)])
+def test_scaling(
+    bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scaling, "EXPONENT", bar)
+    found, text = run(scaling, capsys, "--most", "100", "--plot", str(tmp_path / "plots" / "scaling.svg"))
+    assert found == status, text
+    assert (tmp_path / "plots" / "scaling.svg").read_text().startswith("<svg")
+
+
+def test_the_exponent_of_a_power_law() -> None:
+    assert scaling.power([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
+    assert scaling.power([10, 100], [1, 100]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_scorer(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(scorer, "RATIO", bar)
+    assert scorer.main(["--quick", "--threads", "1", "--repeats", "1"]) == status
+    assert "all figures: equal" in capsys.readouterr().out
+
+
+def test_gpu_code_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    found, text = run(gpu, capsys, "--device", "cpu", "--repeats", "1", "--questions", "2", "--samples", "1")
+    assert found == 0, text
+    assert all(name in text for name in gpu.GOALS)
+
+
+def test_every_benchmark_is_in_the_table() -> None:
+    table = (ROOT / "benchmarks" / "README.md").read_text()
+    names = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_")}
+    missing = [name for name in sorted(names) if f"`{name}`" not in table]
+    assert not missing, f"add to benchmarks/README.md: {missing}"
+    for name in names:
+        assert hasattr(importlib.import_module(f"benchmarks.{name}"), "main")

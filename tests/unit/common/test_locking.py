@@ -1,0 +1,108 @@
+"""One writer a folder, and none once it is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lavis.common.io import WriteError
+from lavis.common.locking import BusyError, sole_writer
+
+
+def forked(work: Callable[[int], None]) -> int:
+    """Another process that does ``work`` and then waits to be killed; returns when ``work`` wrote to its pipe."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work(writer)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    assert os.read(reader, 1) == b"+"
+    os.close(reader)
+    return child
+
+
+def killed(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+
+
+def test_the_second_is_told_who_is_first_and_the_next_may(tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "run", "this training"):
+        with (
+            pytest.raises(BusyError, match=rf"another run \(process {os.getpid()} on .*so this evaluation was not"),
+            sole_writer(tmp_path / "run", "this evaluation"),
+        ):
+            pass
+        with sole_writer(tmp_path / "other", "this training"):
+            pass
+    with sole_writer(tmp_path / "run", "this training"):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock_even_if_its_loaders_live_on(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+
+    def hold(ready: int) -> None:
+        with sole_writer(tmp_path, "this training"):
+            loader = os.fork()
+            if loader == 0:
+                os.write(writer, f"{os.getpid()}\n".encode())
+                time.sleep(60)
+                os._exit(0)
+            os.write(ready, b"+")
+            time.sleep(60)
+
+    process = forked(hold)
+    loader = int(os.read(reader, 20))
+    try:
+        with pytest.raises(BusyError, match=f"process {process}"), sole_writer(tmp_path, "this training"):
+            pass
+        killed(process)
+        os.kill(loader, 0)  # is alive
+        with sole_writer(tmp_path, "this training"):
+            pass
+    finally:
+        os.kill(loader, signal.SIGKILL)
+
+
+def test_a_forked_process_that_ends_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:
+    with sole_writer(tmp_path, "this training"):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(BusyError), sole_writer(tmp_path, "this training"):
+            pass
+
+
+def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(WriteError, match=r"cannot write .*run: Not a directory"),
+        sole_writer(tmp_path / "file" / "run", "this training"),
+    ):
+        pass
+
+
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.chmod(tmp_path, 0o755)
+        os.seteuid(65534)
+    try:
+        with (
+            pytest.raises(WriteError, match=r"cannot write .*: Permission denied"),
+            sole_writer(tmp_path / "theirs" / "run", "this training"),
+        ):
+            pass
+    finally:
+        os.seteuid(user)
