@@ -141,13 +141,16 @@ def best_seconds(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
 
 
 def matmul_peak(device: str, precision: str = "fp32") -> float:
-    """FLOP/s of the fastest product of square matrices seen: what arithmetic can cost at least on this machine."""
+    """FLOP/s of the fastest product of square matrices seen: what arithmetic can cost at least on this machine.
+
+    Asked before and after what is compared with it, since other work on the machine may slow one of them.
+    """
     sides = (4096, 8192, 16384) if device == "cuda" else (1024, 2048)
     best = 0.0
     for side in sides:
         left, right = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
         left @ right
-        fastest = min(seconds_of(lambda a=left, b=right: a @ b, device) for _ in range(3))
+        fastest = min(seconds_of(lambda a=left, b=right: a @ b, device) for _ in range(8))
         best = max(best, 2 * side**3 / fastest)
     return best
 

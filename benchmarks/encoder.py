@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.line(f"{size}, {parsed.precision}, median of {repeats} in turns after one to warm up")
     pixels = noise(size, 1, device=device).views["frames"][0].pixels
     calls = ways(size, pixels, parsed.precision, parsed.chunk_size, device)
+    peak = matmul_peak(device, parsed.precision)
     with torch.inference_mode():
         seconds = compare(calls, repeats, device=device)
         flops = flops_of(calls["chunks"])
-    peak = matmul_peak(device, parsed.precision)
+    peak = max(peak, matmul_peak(device, parsed.precision))
     report.line(f"{flops / 1e12:.3f} TFLOP a video; fastest product {peak / 1e12:.3f} TFLOP/s")
     for name, value in seconds.items():
         report.line(

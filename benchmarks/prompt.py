@@ -6,7 +6,9 @@
 16 samples with five subtitle lines each and training targets, the tokenizer of the toy backbone, CALCE's counts (32
 tokens for key frames, 8 for others). ``loops`` makes two segments a frame and five a line, lays them out one by one and
 fills the embeddings with three passes (``tests/segment_by_segment.py``); it tokenises no text twice either. Both must
-agree to the bit before anything is timed. ``layout`` is the work on segments and ids (a model 8 wide), with texts seen
+agree to the bit before anything is timed. Both take turns at the same batches, by processor time, and the ratio is the
+median of those of the turns: other work on the machine slows both sides of a ratio. A turn is three batches of each, of
+which the least time counts. ``layout`` is the work on segments and ids (a model 8 wide), with texts seen
 before (a second epoch), or new ones, where much of the time is the tokenizer's, for either. ``all`` has new texts and
 embeddings of the size's width: tiny 64, middle 512 (T5-small), published 2048 (T5-XL).
 
@@ -15,16 +17,19 @@ Key frames: the loops go over samples and frames, with the same clustering of on
 
 from __future__ import annotations
 
+import gc
 import itertools
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from benchmarks._common import Report, best_seconds, options
+from benchmarks._common import Report, options
 from lavis.common.random import SampleDraws
 from lavis.models.codecs.seconds_text import SecondsText
 from lavis.models.keyframes import FrameChoice, KeyframeSettings, choose_frames
@@ -36,6 +41,7 @@ from tests.frame_by_frame import choose_in_loops
 from tests.segment_by_segment import PlainInterleaved, SegmentBySegment
 
 SAMPLES = 16
+TURN = 3
 WIDTHS = {"tiny": 64, "middle": 512, "published": 2048}
 STAGES = {
     "stage 1": KeyframeSettings(),
@@ -47,9 +53,10 @@ STAGES = {
 def main(argv: list[str] | None = None) -> int:
     parsed = options(__doc__).parse_args(argv)
     report = Report("prompt", parsed)
-    repeats = parsed.repeats or (9 if parsed.quick else 25)
+    gc.disable()  # clearing away after one would be counted to the other
+    repeats = parsed.repeats or (21 if parsed.quick else 45)
     narrow, wide = Packer(8), Packer(WIDTHS[parsed.size])
-    report.line(f"{SAMPLES} samples, milliseconds: least processor time of {repeats} batches ({repeats // 3} for all)")
+    report.line(f"{SAMPLES} samples, milliseconds: median processor time of {repeats} batches ({repeats // 3} for all)")
     report.line(f"{'prompts, 5 lines each':<40}{'loops':>10}{'lavis':>10}{'ratio':>8}")
     for frames in (60, 150):
         for name, packer, seen in (
@@ -111,9 +118,9 @@ class Packer:
         assert_same(self.loops(check), self.lavis(check))
         for batch in batches * seen:
             assert_same(self.loops(batch), self.lavis(batch))
-        slow, fast = (least_seconds(call, batches) for call in (self.loops, self.lavis))
-        report.line(f"{what:<40}{1e3 * slow:>10.2f}{1e3 * fast:>10.2f}{slow / fast:>8.1f}")
-        return slow / fast
+        slow, fast, ratio = in_turns(self.loops, self.lavis, batches)
+        report.line(f"{what:<40}{1e3 * slow:>10.2f}{1e3 * fast:>10.2f}{ratio:>8.1f}")
+        return ratio
 
 
 def questions(frames: int, width: int, seed: int) -> list[Question]:
@@ -137,10 +144,28 @@ def questions(frames: int, width: int, seed: int) -> list[Question]:
     return made
 
 
-def least_seconds(call: Callable[[Any], Any], arguments: list[Any]) -> float:
-    """Least processor seconds of a call; every argument is used once, since what was seen before is faster."""
-    left: Iterator[Any] = iter(arguments)
-    return best_seconds(lambda: call(next(left)), len(arguments))[1]
+def seconds_of(call: Callable[[Any], Any], argument: Any) -> float:
+    """Processor seconds of a call."""
+    start = time.process_time()
+    call(argument)
+    return time.process_time() - start
+
+
+def in_turns(
+    slow: Callable[[Any], Any], fast: Callable[[Any], Any], arguments: list[Any]
+) -> tuple[float, float, float]:
+    """Median seconds of either call, and the median of their ratios.
+
+    Each takes every argument once, as what was seen before is faster.
+    """
+    rows = []
+    for first_of_turn in range(0, len(arguments), TURN):
+        turn = arguments[first_of_turn : first_of_turn + TURN]
+        calls = (slow, fast) if first_of_turn % 2 else (fast, slow)
+        found = {call: min(seconds_of(call, argument) for argument in turn) for call in calls}
+        rows.append((found[slow], found[fast], found[slow] / found[fast]))
+    first, second, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+    return first, second, ratio
 
 
 def assert_same(left: Packed, right: Packed) -> None:
@@ -155,11 +180,11 @@ def assert_same(left: Packed, right: Packed) -> None:
 def growth(report: Report, packer: Packer, repeats: int, counts: tuple[int, ...]) -> None:
     """Time from few to many frames, each twice the ones before."""
     report.line("growth, layout, new texts, microseconds a frame and sample")
-    times = []
-    for frames in counts:
-        times.append(least_seconds(packer.lavis, [packer.questions(frames) for _ in range(repeats)]))
-        report.line(f"{frames:>8} frames{1e6 * times[-1] / frames / SAMPLES:>10.2f}")
-    report.bar(f"time at {counts[-1]} over that at {counts[-2]} frames", times[-1] / times[-2], most=2.3)
+    rounds = [[seconds_of(packer.lavis, packer.questions(frames)) for frames in counts] for _ in range(repeats)]
+    for frames, times in zip(counts, zip(*rounds, strict=True), strict=True):
+        report.line(f"{frames:>8} frames{1e6 * statistics.median(times) / frames / SAMPLES:>10.2f}")
+    ratio = statistics.median(times[-1] / times[-2] for times in rounds)
+    report.bar(f"time at {counts[-1]} over that at {counts[-2]} frames", ratio, most=2.3)
 
 
 def key_frames(report: Report, name: str, settings: KeyframeSettings, frames: int, repeats: int) -> None:
@@ -182,8 +207,8 @@ def key_frames(report: Report, name: str, settings: KeyframeSettings, frames: in
     for ours, plain in zip(choose(choose_frames), choose(choose_in_loops), strict=True):
         if not torch.equal(ours.key, plain.key) or not torch.equal(ours.other, plain.other):
             raise SystemExit("the two choose other frames: nothing is worth timing")
-    slow, fast = (least_seconds(choose, [call] * repeats) for call in (choose_in_loops, choose_frames))
-    report.line(f"{f'{frames} frames, {name}':<40}{1e3 * slow:>10.2f}{1e3 * fast:>10.2f}{slow / fast:>8.1f}")
+    slow, fast, ratio = in_turns(lambda _: choose(choose_in_loops), lambda _: choose(choose_frames), [None] * repeats)
+    report.line(f"{f'{frames} frames, {name}':<40}{1e3 * slow:>10.2f}{1e3 * fast:>10.2f}{ratio:>8.1f}")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         + (", activations recomputed" if parsed.activation_checkpointing else "")
         + f", median of {repeats} in turns after one to warm up"
     )
-    seconds = compare(calls, repeats, device=device)
     peak = matmul_peak(device, parsed.precision)
+    seconds = compare(calls, repeats, device=device)
+    peak = max(peak, matmul_peak(device, parsed.precision))
     shares = {}
     for name, call in calls.items():
         flops = flops_of(call)

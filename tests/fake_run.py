@@ -15,7 +15,7 @@ from lavis.common.binding import bind_dataclass
 from lavis.common.schema import RunConfig
 from lavis.metrics.base import Metric
 from lavis.runners.engine import Engine
-from lavis.runners.hooks import build_hooks
+from lavis.runners.hooks.base import build_hooks
 from lavis.runners.optim import build_optimizer
 from lavis.runners.runner import Runner
 from lavis.structures import Batch, Frames, Moment, Prediction, VideoSample

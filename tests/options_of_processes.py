@@ -21,7 +21,7 @@ from lavis.common import distributed
 from lavis.common.checkpoint import CheckpointError
 from lavis.common.registry import registry
 from lavis.runners.failures import RunError
-from lavis.runners.hooks import Hook
+from lavis.runners.hooks.base import Hook
 from lavis.runners.runner import Runner
 from lavis.structures import Batch
 from tests.fake_run import FakeData, FakeModel, fake_runner

@@ -15,8 +15,8 @@ from typing import Any
 
 from lavis.common import distributed
 from lavis.runners.failures import Interrupted
-from lavis.runners.hooks import Hook
-from lavis.runners.runner import Runner, StepRecord
+from lavis.runners.hooks.base import Hook, StepRecord
+from lavis.runners.runner import Runner
 from tests.fake_run import FakeData, FakeModel, fake_runner
 
 

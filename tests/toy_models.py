@@ -94,7 +94,7 @@ def model_node(**changes: Any) -> dict[str, Any]:
             "keyframes": {"num_clusters": 3},
         },
         "prompt": {"name": "interleaved"},
-        "subtitle_choice": {"tokenizer": bert_tokenizer(), "threshold": -1.0},
+        "subtitle_choice": {"tokenizer": bert_tokenizer(), "threshold": -1.0, "max_tokens": 64},
         "codec": {"name": "seconds_text"},
         "language_model": {
             "name": "t5",

@@ -1,7 +1,7 @@
 """What a file holds, as a short digest: the same for a copy, another after a change.
 
-A file is read once in each process, and again when its size or time changes. Up to ``WHOLE`` bytes all of it counts; of
-a longer one its size and ``BLOCKS`` blocks spread evenly from the first byte to the last.
+A file is read once in each process, and again when its size or a time changes, or another one takes its place. Up to
+``WHOLE`` bytes all of it counts; of a longer one its size and ``BLOCKS`` blocks spread evenly from first to last byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCKS = 64
 BLOCK = 2**20
 """How many blocks of a longer file are read, and how long they are in bytes."""
 
-_KNOWN: dict[str, tuple[tuple[int, int], str]] = {}
+_KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def content_digest(path: str | Path) -> str:
@@ -29,7 +29,8 @@ def content_digest(path: str | Path) -> str:
     """
     real = os.path.realpath(path)
     facts = os.stat(real)
-    stamp = (facts.st_size, facts.st_mtime_ns)
+    # The time of change and the number of the file: the time of writing can be set to any, as by cp -p and rsync -t.
+    stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
     known = _KNOWN.get(real)
     if known is None or known[0] != stamp:
         known = _KNOWN[real] = (stamp, _digest(real, facts.st_size))

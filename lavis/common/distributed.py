@@ -8,10 +8,14 @@ layer gathering would wait for ever.
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +23,8 @@ from torch import Tensor, nn
 
 from lavis.common import liveness
 
+RELAY_SECONDS = 0.1
+"""Between two looks for a message that no process group brings."""
 _SHARDED_MARK = "_is_fsdp_managed_module"
 
 
@@ -96,33 +102,98 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+class Relay:
+    """Messages of the main rank to all others, also where there is no process group: through the launcher's store.
+
+    For decisions taken before the first training and between two, each of which may join the processes anew. All ranks
+    make it, and it is a context: the main rank leaves it when all others have, since the store may be its own. A rank
+    that ends otherwise is noticed by the launcher. Without a launcher there is nobody to tell.
+
+    Args:
+        name: of what is decided; all ranks make relays of a name equally often.
+    """
+
+    _made: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, name: str) -> None:
+        self._store: Any = None
+        self._sent = 0
+        if launched():
+            from torch.distributed.distributed_c10d import PrefixStore
+            from torch.distributed.rendezvous import rendezvous
+
+            store, _, _ = next(rendezvous("env://"))
+            self._store = PrefixStore(f"lavis/{name}/{self._made[name]}", store)
+        self._made[name] += 1
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._store is None or error is not None:
+            return
+        left = self._store.add("left", 0 if is_main() else 1)
+        while is_main() and left < int(os.environ["WORLD_SIZE"]) - 1:
+            time.sleep(RELAY_SECONDS)
+            left = self._store.add("left", 0)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Tells all others a message made of what JSON knows; the main rank calls."""
+        if self._store is not None:
+            self._store.set(str(self._sent), json.dumps(message))
+            self._sent += 1
+
+    def receive(self) -> dict[str, Any]:
+        """The next message, however long it takes; every other rank calls."""
+        while not self._store.check([str(self._sent)]):
+            time.sleep(RELAY_SECONDS)
+        message: dict[str, Any] = json.loads(self._store.get(str(self._sent)))
+        self._sent += 1
+        return message
+
+
 def shutdown() -> None:
     """Leaves the process group; later calls work as without a launcher."""
     if initialized():
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, blocks: Sequence[nn.Module], *, cpu_offload: bool) -> None:
+def shard(model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *, cpu_offload: bool) -> None:
     """Shards parameters over all ranks, in place. They keep their type: autocast, not sharding, decides the precision.
 
+    What learns outside ``blocks`` is gathered once, where the model's forward begins. What is frozen there stays whole
+    on every rank, so that ranks may run it a different number of times (videos differ in length, and what is kept need
+    not be encoded), and its content can be told by one rank alone.
+
     Args:
-        model: on the rank's device, the same on every rank.
-        blocks: modules gathered one at a time in the forward pass, such as transformer layers.
+        model: the same on every rank; on ``device``, unless shards wait in host memory.
+        blocks: modules gathered one at a time; every rank has to run them equally often.
+        device: that computes.
         cpu_offload: whether shards wait in host memory.
 
     Raises:
-        ValueError: if this torch has no FSDP2 (2.6 or newer has).
+        ValueError: if this torch has no FSDP2 that leaves parameters alone (2.7 or newer has).
     """
     try:
         from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
     except ImportError as error:
-        raise ValueError(
-            f"run.strategy=fsdp2 needs torch 2.6 or newer, this is {torch.__version__}; update torch or use ddp"
-        ) from error
+        raise _no_fsdp2() from error
+    if "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise _no_fsdp2()
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
+    in_blocks = {p for block in blocks for p in block.parameters()}
+    alone = {p for p in model.parameters() if not p.requires_grad and p not in in_blocks}
+    for parameter in alone:
+        parameter.data = parameter.data.to(device)  # which FSDP2 leaves to us
     for block in blocks:
         fully_shard(block, offload_policy=offload)
-    fully_shard(model, offload_policy=offload)
+    fully_shard(model, offload_policy=offload, ignored_params=alone)
+
+
+def _no_fsdp2() -> ValueError:
+    return ValueError(
+        f"run.strategy=fsdp2 needs torch 2.7 or newer, this is {torch.__version__}; update torch or use ddp"
+    )
 
 
 @contextmanager

@@ -28,6 +28,9 @@ ROOM = 0.9
 """Part of the limit that is left in use after a clean-up."""
 
 _NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
+RECOUNT = 64
+"""A writer counts the whole folder anew when it has added this part of the limit: others add to it as well."""
+
 _STALE_S = 3600
 """Age of a temporary file in seconds after which its writer is taken for dead."""
 
@@ -46,6 +49,7 @@ class FeatureFolder:
         self.folder = Path(folder).expanduser()
         self.max_bytes = max_bytes
         self._size: int | None = None
+        self._added = 0
         self._broken = False
         self._warned: set[str] = set()
 
@@ -101,7 +105,7 @@ class FeatureFolder:
         from safetensors.torch import save
 
         path = self.path(name)
-        if self._broken or path.is_file():
+        if self._broken or self.holds(name):
             return
         facts = {"format": FORMAT, "name": name, "sum": _sum(tensors)}
         data = save({key: tensor.contiguous() for key, tensor in tensors.items()}, facts)
@@ -137,8 +141,9 @@ class FeatureFolder:
                         _remove(Path(row.path))
 
     def _grow(self, added: int) -> None:
-        if self._size is None:
-            self._size = sum(facts.st_size for _, facts in self.entries())
+        self._added += added
+        if self._size is None or self._added * RECOUNT >= self.max_bytes:
+            self._size, self._added = sum(facts.st_size for _, facts in self.entries()), 0
         else:
             self._size += added
         if self._size > self.max_bytes:

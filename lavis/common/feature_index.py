@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ class FeatureIndex:
     def find(self, key: str, train: bool) -> str | None:
         """Name of an entry for frames called ``key``, if one seems to be there."""
         states = self._published(train)
-        if not states and self.ask is not None and os.getpid() == self._owner:
+        if not states and self.ask is not None and self._by_owner():
             self.ask()
             states = self._published(train)
         for state in states:
@@ -87,6 +88,10 @@ class FeatureIndex:
         """Seconds of the frames of an entry on disk."""
         entry = self.disk.read(name, only=(TIMES,)) if self.disk is not None and self.disk.holds(name) else None
         return None if entry is None else [float(t) for t in entry[TIMES].tolist()]
+
+    def _by_owner(self) -> bool:
+        # Gradients and autocast are settings of a thread: one that reads ahead would be told of another precision.
+        return os.getpid() == self._owner and threading.current_thread() is threading.main_thread()
 
     def _published(self, train: bool) -> Sequence[str]:
         if self._states is None:

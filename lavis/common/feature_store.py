@@ -16,8 +16,11 @@ from torch import Tensor
 
 from lavis.common.feature_folder import FeatureFolder
 from lavis.common.feature_index import FeatureIndex
+from lavis.common.logging import get_logger
 
 Shapes = Mapping[str, Sequence[int]]
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class FeatureStore:
         self.index = FeatureIndex(self.disk, config.memory_mb > 0)
         self.counts = Counts()
         self.size = 0
-        self._entries: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+        self._entries: OrderedDict[str, _Held] = OrderedDict()
 
     @property
     def enabled(self) -> bool:
@@ -77,7 +80,12 @@ class FeatureStore:
 
     def get(self, name: str, shapes: Shapes) -> dict[str, Tensor] | None:
         """An entry, on the host, or ``None``; one on disk that has not the ``shapes`` asked for is removed."""
-        found = self._entries.get(name)
+        held = self._entries.get(name)
+        if held is not None and not held.untouched():
+            logger.warning("kept features were written to in place; they are computed anew. Change a copy of them")
+            self._forget(name)
+            held = None
+        found = None if held is None else held.tensors
         if found is not None:
             self._entries.move_to_end(name)
             self.counts.memory += 1
@@ -107,13 +115,30 @@ class FeatureStore:
     def _remember(self, name: str, entry: dict[str, Tensor]) -> None:
         if name in self._entries or _bytes(entry) > self.max_bytes:
             return
-        self._entries[name] = entry
+        self._entries[name] = _Held(entry, _versions(entry))
         self.index.add(name)
         self.size += _bytes(entry)
         while self.size > self.max_bytes:
-            oldest, dropped = self._entries.popitem(last=False)
-            self.index.remove(oldest)
-            self.size -= _bytes(dropped)
+            self._forget(next(iter(self._entries)))
+
+    def _forget(self, name: str) -> None:
+        self.size -= _bytes(self._entries.pop(name).tensors)
+        self.index.remove(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An entry in memory: on a CPU the very tensors that were handed out, and so with the versions they had."""
+
+    tensors: dict[str, Tensor]
+    versions: list[int]
+
+    def untouched(self) -> bool:
+        return self.versions == _versions(self.tensors)
+
+
+def _versions(entry: Mapping[str, Tensor]) -> list[int]:
+    return [0 if tensor.is_inference() else tensor._version for tensor in entry.values()]
 
 
 def _bytes(entry: Mapping[str, Tensor]) -> int:

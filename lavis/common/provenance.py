@@ -12,8 +12,10 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+import types
 from collections.abc import Iterable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -26,8 +28,9 @@ FOLLOWED = ("lavis.layers", "lavis.processors")
 """Packages whose modules count as well where a module imports them; the rest of lavis computes no features."""
 
 _WRAPPERS = re.compile(r"(_checkpoint_wrapped_module|_fsdp_wrapped_module|_orig_mod|module)\.")
-_INCIDENTAL = re.compile(r"drop|checkpoint|training|^_is_|^_fsdp|^p$")
-"""Attributes that change nothing where there is no dropout: its rates, and whether activations are recomputed."""
+_INCIDENTAL = re.compile(r"drop|checkpoint|training|^_is_|^_fsdp|^_compiled|^p$|^forward$")
+"""Attributes that change nothing where there is no dropout: its rates, and whether activations are recomputed; and what
+engines put in the place of methods."""
 
 
 def digest(*parts: object) -> str:
@@ -45,22 +48,53 @@ class TensorDigests:
         """Type, shape and bytes of a tensor. One that is sharded is gathered: all ranks must ask."""
         stamp = stamp_of(tensor)
         known = self._known[tensor] if tensor in self._known else None  # noqa: SIM401  # get() is untyped there
-        if known is None or known[0] != stamp:
-            known = self._known[tensor] = (stamp, _bytes_digest(distributed.whole(tensor)))
-        return str(known[1])
+        if known is None or known.stamp != stamp:
+            storage = None if _scattered(tensor) else tensor.untyped_storage()
+            found = _bytes_digest(distributed.whole(tensor))
+            known = self._known[tensor] = _Known(stamp, found, _sum(tensor), storage)
+        return str(known.digest)
 
     def forget_learning(self) -> None:
         """Reads tensors that learn anew: some optimizers write to them in ways that leave no trace."""
         for tensor in [t for t in self._known if t.requires_grad]:
             del self._known[tensor]
 
+    def forget_changed(self) -> None:
+        """Reads tensors anew whose sum is another one, though nobody was seen to write to them."""
+        # Parts of sharded ones are left: a process that alone found a change would wait for the others.
+        for tensor in [t for t in self._known if self._known[t].sum != _sum(t)]:
+            del self._known[tensor]
 
-def stamp_of(tensor: Tensor) -> tuple[int, int, torch.dtype]:
-    """Changes when a tensor is replaced, converted or written to (except through ``.data``).
 
-    Where its bytes lie does not count: sharded weights are gathered anew for every step.
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a tensor. Its storage is held so that no other one can be where it was."""
+
+    stamp: tuple[int, int, torch.dtype, int]
+    digest: str
+    sum: float | None
+    storage: torch.UntypedStorage | None
+
+
+def stamp_of(tensor: Tensor) -> tuple[int, int, torch.dtype, int]:
+    """Changes when a tensor is replaced, converted, written to, or given other memory (``.data = ...``).
+
+    What is written through ``.data`` leaves no trace. Where the bytes lie does not count: weights that are gathered
+    for every step keep their storage object, which is emptied and filled.
     """
-    return id(tensor), tensor._version, tensor.dtype
+    place = 0 if _scattered(tensor) else tensor.untyped_storage()._cdata
+    return id(tensor), tensor._version, tensor.dtype, place
+
+
+def _scattered(tensor: Tensor) -> bool:
+    return hasattr(tensor, "to_local") or hasattr(tensor, "ds_id")
+
+
+def _sum(tensor: Tensor) -> float | None:
+    if _scattered(tensor) or tensor.is_meta:
+        return None
+    kind = torch.float64 if tensor.is_floating_point() else torch.int64
+    return float(tensor.detach().sum(dtype=kind))
 
 
 def _bytes_digest(tensor: Tensor) -> str:
@@ -77,7 +111,7 @@ def clean_name(name: str) -> str:
 
 
 def structure(module: nn.Module, without: re.Pattern[str] | None = None) -> str:
-    """What a network does beside its tensors: its classes and their plain settings (heads, eps, activation).
+    """What a network does beside its tensors: its classes and their settings (heads, eps, activation functions).
 
     Args:
         module: the network.
@@ -87,16 +121,25 @@ def structure(module: nn.Module, without: re.Pattern[str] | None = None) -> str:
     for name, part in module.named_modules():
         if "Drop" in type(part).__name__ or (without is not None and without.match(f"{name}.")):
             continue
-        settings = {k: v for k, v in vars(part).items() if v is not None and _plain(v) and not _INCIDENTAL.search(k)}
+        told = {key: _told(value) for key, value in vars(part).items() if not _INCIDENTAL.search(key)}
+        settings = sorted((key, value) for key, value in told.items() if value is not None)
         compiled = getattr(part, "_compiled_call_impl", None) is not None
-        rows.append((clean_name(name), type(part).__qualname__, sorted(settings.items()), compiled))
+        rows.append((clean_name(name), type(part).__qualname__, settings, compiled))
     return digest(rows)
 
 
-def _plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(_plain(item) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+def _told(value: object) -> str | None:
+    """A setting as text that is the same in every process; ``None`` for what is none (tensors, modules, hooks)."""
+    if isinstance(value, (bool, int, float, str, torch.dtype)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return repr([_told(item) for item in value])
+    if isinstance(value, partial):
+        named = sorted((key, _told(given)) for key, given in value.keywords.items())
+        return repr((_told(value.func), _told(value.args), named))
+    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
+        return f"{value.__module__}.{value.__qualname__}"
+    return None
 
 
 def chance_in(module: nn.Module) -> str | None:
@@ -122,8 +165,8 @@ def arithmetic(device: torch.device) -> str:
     else:
         unit = f"{torch.backends.cpu.get_cpu_capability()} threads={torch.get_num_threads()}"
     backends = torch.backends.cuda
-    kernels = (backends.flash_sdp_enabled, backends.mem_efficient_sdp_enabled, backends.math_sdp_enabled)
-    attention = [bool(allowed()) for allowed in kernels]  # type: ignore[no-untyped-call]
+    kernels = ("flash", "mem_efficient", "math", "cudnn")
+    attention = [bool(getattr(backends, f"{kernel}_sdp_enabled", bool)()) for kernel in kernels]
     fixed = torch.are_deterministic_algorithms_enabled()
     return (
         f"{kind} {unit} autocast={autocast} matmul={torch.get_float32_matmul_precision()} attention={attention} "
@@ -161,7 +204,13 @@ def modules_of(parts: Iterable[object]) -> tuple[str, ...]:
     for part in parts:
         inner: Sequence[object] = list(part.modules()) if isinstance(part, nn.Module) else [part]
         for one in inner:
-            names |= {base.__module__ for base in type(one).__mro__[:-1]}
+            names.update(modules_of_class(type(one)))
+    return tuple(sorted(names))
+
+
+def modules_of_class(kind: type) -> tuple[str, ...]:
+    """Modules that define a class and those it inherits from."""
+    names = {base.__module__ for base in kind.__mro__[:-1]}
     # Of foreign packages the version counts, not every file.
     return tuple(sorted(name for name in names if name.partition(".")[0] not in ("torch", "builtins", "abc", "typing")))
 

@@ -136,7 +136,7 @@ class RegistryNamespace:
         self.tasks: Registry[Any] = Registry("task", "lavis.tasks")
         self.metrics: Registry[Any] = Registry("metric", "lavis.metrics")
         self.schedules: Registry[Any] = Registry("schedule", "lavis.runners.schedules", one_file=True)
-        self.hooks: Registry[Any] = Registry("hook", "lavis.runners.hooks", one_file=True)
+        self.hooks: Registry[Any] = Registry("hook", "lavis.runners.hooks")
         self.generators: Registry[Any] = Registry("sample generator", "lavis.preparation.generators")
         self.register_model = self.models.register
         self.register_task = self.tasks.register

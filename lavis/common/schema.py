@@ -127,10 +127,10 @@ class RunConfig:
     ema: float | None = None  # decay of a moving average of what learns, in (0, 1); it is evaluated; null keeps none
     lr_groups: Mapping[str, float] = field(default_factory=dict)  # pattern of names: peak rate; the last match counts
 
-    train_splits: list[str] = field(default_factory=lambda: ["train"])
-    valid_splits: list[str] = field(default_factory=lambda: ["val"])
-    test_splits: list[str] = field(default_factory=lambda: ["test"])
-    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    train_splits: list[str] = field(default_factory=lambda: ["train"])  # learned from
+    valid_splits: list[str] = field(default_factory=lambda: ["val"])  # evaluated during training; empty for none
+    test_splits: list[str] = field(default_factory=lambda: ["test"])  # evaluated after it; empty for none
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)  # which validation is the best one
     resume: str = "auto"  # auto continues an interrupted run, never starts anew, else a checkpoint's path
     evaluate_only: bool = False  # evaluate the test splits, train nothing
 
@@ -144,6 +144,7 @@ class RunConfig:
     async_save: bool = False  # write full checkpoints in a thread beside the training, from a copy in host memory
     eval_every: int = 1  # epochs between validations, at least 1; the last epoch always is
     test_weights: Literal["best", "last"] = "best"  # which weights the test splits see after training
+    # more of what happens around the loop, by name or with settings: tensorboard, wandb, profiler, ...
     hooks: list[str | Mapping[str, Any]] = field(default_factory=list, metadata={"kind": "hooks"})
 
     def __post_init__(self) -> None:

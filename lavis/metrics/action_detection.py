@@ -38,6 +38,8 @@ class ActionDetection(Metric):
         class_file: text file with one name a line, instead of ``classes``.
     """
 
+    predictable = True
+
     def __init__(self, classes: Sequence[str] | None = None, class_file: str | None = None) -> None:
         super().__init__()
         if classes is not None and class_file is not None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import SupportsFloat
+from typing import ClassVar, SupportsFloat
 
 from lavis.structures import Prediction, VideoSample
 
 
 class Metric(ABC):
-    """Figures over a set of predictions: ``reset``, any number of ``update``, ``compute``."""
+    """Figures over a set of predictions: ``reset``, any number of ``update``, ``compute``.
+
+    ``predictable`` tells whether the names of its figures follow from the samples, whatever is predicted.
+    """
+
+    predictable: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.pairs: list[tuple[VideoSample, Prediction]] = []
@@ -35,6 +40,20 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """The figures, under the names the field knows them by; without samples, ``{"total": 0}``."""
+
+    def names(self, samples: Sequence[VideoSample]) -> set[str] | None:
+        """Names of the figures of these samples, found with the truth as predictions; resets the metric.
+
+        Returns:
+            ``None`` if they are not known before the predictions are.
+        """
+        if not self.predictable:
+            return None
+        self.reset()
+        self.update(samples, [_truth(sample) for sample in samples])
+        names = set(self.compute())
+        self.reset()
+        return names
 
     def known(self) -> list[tuple[VideoSample, Prediction]]:
         """The pairs whose truth is known: all, or none where a split has no truth.
@@ -82,6 +101,10 @@ def grouped(
         figures[name] = metric.compute()
     metric.reset()
     return figures
+
+
+def _truth(sample: VideoSample) -> Prediction:
+    return Prediction(sample.id, list(sample.moments or ()), frame_scores=[1.0 for _ in sample.saliency or ()])
 
 
 def shortened(names: Sequence[object], limit: int = 5) -> str:

@@ -31,6 +31,8 @@ class QuestionAnswering(Metric):
             ``TIoU@0.5`` and ``Acc@GQA`` (right and with an intersection over prediction of 0.5), in percent.
     """
 
+    predictable = True
+
     def __init__(self, grounded: bool = False) -> None:
         super().__init__()
         self.grounded = grounded

@@ -42,6 +42,8 @@ class QVHighlights(Metric):
     A moment without a score counts as one of score 1.
     """
 
+    predictable = True
+
     def compute(self) -> dict[str, float]:
         pairs = self.known()
         if not pairs:

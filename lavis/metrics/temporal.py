@@ -35,6 +35,8 @@ class Temporal(Metric):
         recall_at: IoUs of the ``R1@`` figures, above 0.
     """
 
+    predictable = True
+
     def __init__(self, recall_at: Sequence[float] = (0.3, 0.5, 0.7)) -> None:
         super().__init__()
         if not all(0 < t <= 1 for t in recall_at):

@@ -91,6 +91,12 @@ def _subtitle_choice(node: Mapping[str, Any] | None, compressor: Compressor) -> 
             f"model.subtitle_choice.tokenizer has {pieces} tokens but the compressor's Q-Former {known} embeddings; "
             f"choose the tokenizer that belongs to it, or set model.compressor.qformer.vocab_size to at least {pieces}"
         )
+    longest = compressor.text_positions
+    if longest is not None and choice.max_tokens > longest:
+        raise ConfigError(
+            f"model.subtitle_choice.max_tokens is {choice.max_tokens} but the compressor's Q-Former reads {longest} "
+            "tokens of a text; lower the first, or raise model.compressor.qformer.max_positions"
+        )
     return choice
 
 

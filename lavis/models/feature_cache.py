@@ -23,7 +23,10 @@ logger = get_logger(__name__)
 
 
 def sharded(network: nn.Module) -> bool:
-    """Whether processes hold parts of a network's weights now, so that all of them have to run it equally often."""
+    """Whether processes hold parts of a network's weights now, so that all of them have to run it equally often.
+
+    Of fsdp2, frozen networks before the language model never are, and others only between two runs of the model.
+    """
     return any(hasattr(p, "full_tensor") or hasattr(p, "ds_id") for p in network.parameters())
 
 
@@ -55,7 +58,9 @@ class FeatureCache:
     def usable(self, network: nn.Module) -> bool:
         """Whether features of a network may be kept now."""
         if self.enabled and sharded(network):
-            self.refuse("processes share the weights that make them and must run them together; take run.strategy: ddp")
+            self.refuse(
+                "processes share the weights that make them and must run them together; take run.strategy: ddp or fsdp2"
+            )
         return self.enabled and not sharded(network)
 
     def state(
@@ -95,8 +100,10 @@ class FeatureCache:
         Args:
             training: mode of the model; frozen parts of it stay in evaluation mode.
         """
-        self.training = training
         self._digests.forget_learning()
+        if training != self.training:
+            self._digests.forget_changed()
+        self.training = training
         self._states.clear()
 
     def get(self, key: str, state: str, shapes: Shapes, device: torch.device) -> dict[str, Tensor] | None:

@@ -21,7 +21,7 @@ from lavis.common.schema import GenerationConfig
 from lavis.models.codecs.base import TimeCodec
 from lavis.models.compressors.base import Compressor
 from lavis.models.encoders.base import VideoEncoder
-from lavis.models.feature_cache import FeatureCache, sharded
+from lavis.models.feature_cache import FeatureCache
 from lavis.models.language_models.base import LanguageModel
 from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
@@ -188,8 +188,7 @@ class VideoLLM(nn.Module):
 
     def announce(self) -> None:
         """Tells processors which features are looked for, so that they need not decode what is there already."""
-        if not sharded(self):  # to read such weights all processes have to ask, and here only one may
-            self.compressor.announce(self.encoder.source())
+        self.compressor.announce(self.encoder.source())
 
     def _explain(self, batch: Batch) -> None:
         """Says once why frames have no name under which anything could be kept."""

@@ -149,8 +149,10 @@ class VideoProcessor:
         if transform.outcomes > 1:
             variant = chance % transform.outcomes
             # The video and the number of the crop decide it alone, whoever asks and whenever.
-            return replace(recipe, pixel_seed=_seed(file, clip, transform, variant)), digest(*what, variant)
-        return replace(recipe, pixel_seed=_seed(file, clip, transform, 0)), digest(*what)
+            seed, key = _seed(file, clip, transform, variant), digest(*what, variant)
+        else:
+            seed, key = _seed(file, clip, transform, 0), digest(*what)
+        return replace(recipe, pixel_seed=seed, content=file), key
 
 
 def _seed(*parts: object) -> int:

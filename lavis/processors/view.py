@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class Recipe:
         train: whether to augment.
         frame_seed: of what the sampler draws.
         pixel_seed: of what the transform draws.
+        content: fingerprint of the video whose frames are wanted; ``None`` takes what is there.
     """
 
     view: View
@@ -103,6 +105,7 @@ class Recipe:
     train: bool
     frame_seed: int
     pixel_seed: int
+    content: str | None = None
 
     def __call__(self) -> Tensor:
         """The pixels ``[T, 3, H, W]``.
@@ -119,11 +122,14 @@ class Recipe:
         """Pixels, and the time of each frame.
 
         Raises:
-            VideoDecodeError: if the video cannot be read, or has no frame in the clip.
+            VideoDecodeError: if the video cannot be read, has no frame in the clip, or is another one by now.
         """
         _, transform = self.view.parts(self.train)
         info, indices = self.indices(decoded)
         pixels, shown = decoded.frames(self.view.reader, self.video, indices, self.view.reading_size(transform), info)
+        if self.content is not None and self.view.reader.fingerprint(self.video) != self.content:
+            # Under the name of the old one, features of the new one would be found wherever the old one lies.
+            raise VideoDecodeError(self.video, "was changed while it was read", "start again once it is complete")
         pixels = transform(pixels, torch.Generator().manual_seed(self.pixel_seed))
         return pixels, self.view.frame_times(shown, info)
 
@@ -145,22 +151,35 @@ class Recipe:
 
 
 class DecodedFrames:
-    """Reads through a memory of what was read before: a video's index, and frames by file, numbers and size."""
+    """Reads through a memory of what was read before: a video's index, and frames by file, numbers and size.
+
+    Several threads may read at once, as the one that is ahead of an evaluation and a model that looks again do.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.size = 0
         self._infos: dict[Any, VideoInfo] = {}
         self._frames: OrderedDict[Any, tuple[Tensor, list[float]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {**self.__dict__, "_infos": dict(self._infos), "_frames": self._frames.copy(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def info(self, reader: VideoReader, path: str) -> VideoInfo:
         """What ``reader.probe`` says."""
         if not self.max_bytes:
             return reader.probe(path)
         key = (repr(reader), reader.fingerprint(path))
-        if key not in self._infos:
-            self._infos[key] = reader.probe(path)
-        return self._infos[key]
+        known = self._infos.get(key)
+        if known is None:
+            known = self._infos[key] = reader.probe(path)
+        return known
 
     def frames(
         self, reader: VideoReader, path: str, indices: Sequence[int], size: Size | None, info: VideoInfo
@@ -169,16 +188,18 @@ class DecodedFrames:
         if not self.max_bytes:
             return reader.read(path, indices, size=size, info=info)
         key = (repr(reader), reader.fingerprint(path), tuple(indices), size)
-        if key in self._frames:
-            self._frames.move_to_end(key)
-            return self._frames[key]
+        with self._lock:
+            if key in self._frames:
+                self._frames.move_to_end(key)
+                return self._frames[key]
         entry = reader.read(path, indices, size=size, info=info)
-        if entry[0].nbytes <= self.max_bytes:
-            self._frames[key] = entry
-            self.size += entry[0].nbytes
-            while self.size > self.max_bytes:
-                _, (dropped, _) = self._frames.popitem(last=False)
-                self.size -= dropped.nbytes
+        with self._lock:
+            if key not in self._frames and entry[0].nbytes <= self.max_bytes:
+                self._frames[key] = entry
+                self.size += entry[0].nbytes
+                while self.size > self.max_bytes:
+                    _, (dropped, _) = self._frames.popitem(last=False)
+                    self.size -= dropped.nbytes
         return entry
 
 

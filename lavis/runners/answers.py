@@ -3,7 +3,8 @@
 Beside ``<name>.jsonl`` lies ``.<name>.fingerprint.json``: the fingerprint of weights and settings, that of each sample,
 and a digest of each row. A row counts only if its digest is known, so a file that was edited by hand is noticed: what
 was not touched is kept, the rest is asked again, and the file as it was found stays as ``.<name>.edited.jsonl``.
-Digests are written before their rows; a crash in between leaves a digest without a row, which is asked for again.
+Digests are written before their rows; a crash in between leaves digests without rows. Such a batch is asked again as a
+whole: with other companions, scores would differ in their last digits.
 """
 
 from __future__ import annotations
@@ -59,14 +60,20 @@ class AnswerFiles:
         finished = before.get("rows", {}) if same else {}
         parts, journals = self._glob("process*"), self._glob("digests*")
         files = [file for file in (self.path, *parts) if file.is_file()]
-        written = {**finished, **_recorded(journals)}
+        recorded, last = _recorded(journals)
+        written = {**finished, **recorded}
         found, faults = _read(files, written) if asked else ({}, [])
         lost = [identity for identity in finished if identity not in found]
         if files and lost:
             faults.append(f"{len(lost)} rows were changed or are missing ({', '.join(lost[:_SHOWN])})")
         if faults:
             self._say(files, faults)
-        known = {identity: row for identity, row in found.items() if samples.get(identity, 0) == asked.get(identity)}
+        torn = set() if faults else {identity for batch in last if not batch <= found.keys() for identity in batch}
+        known = {
+            identity: row
+            for identity, row in found.items()
+            if samples.get(identity, 0) == asked.get(identity) and identity not in torn
+        }
         if files and (parts or faults or asked != samples or len(known) < len(found)):
             # Before the new fingerprint: an interruption in between must not make old answers pass for new ones.
             write_jsonl(self.path, known.values())
@@ -161,15 +168,19 @@ def _read(files: Iterable[Path], written: Mapping[str, str]) -> tuple[dict[str, 
     return rows, faults
 
 
-def _recorded(journals: Iterable[Path]) -> dict[str, str]:
+def _recorded(journals: Iterable[Path]) -> tuple[dict[str, str], list[set[str]]]:
+    """Digest of each row by id, and the ids of the last batch of each process, which a crash may have cut short."""
     recorded: dict[str, str] = {}
+    last: list[set[str]] = []
     for journal in journals:
         try:
-            for line in read_jsonl(journal, drop_torn=True):
-                recorded.update(line)
+            batches = [dict(line) for line in read_jsonl(journal, drop_torn=True)]
+            for batch in batches:
+                recorded.update(batch)
+            last += [set(batch) for batch in batches[-1:]]
         except (ValueError, TypeError) as error:
             logger.warning("%s; the predictions it vouches for are asked again", error)
-    return recorded
+    return recorded, last
 
 
 def _remove(files: Iterable[Path]) -> None:

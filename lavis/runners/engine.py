@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lavis.common import distributed, liveness
 from lavis.common.liveness import Doing
+from lavis.common.logging import get_logger
 from lavis.runners.activations import transformer_blocks, uncompiled
 from lavis.runners.devices import Strategy, accelerator, choose_device, choose_strategy
 from lavis.runners.ema import Ema
@@ -31,6 +32,7 @@ from lavis.runners.zero import Zero, require
 
 Precision = Literal["fp32", "bf16", "fp16"]
 OptimizerMaker = Callable[[Iterable[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+logger = get_logger(__name__)
 MESSAGE_HOURS = 24.0
 """How long a message may wait where the watchdog looks after the processes: it knows a hang from a long evaluation."""
 
@@ -130,11 +132,15 @@ class Engine(EngineState):
         """
         self.model = model
         seed_everything(self.seed + distributed.rank())
+        if self.strategy != "ddp" and distributed.world_size() == 1:
+            logger.info("run.strategy=%s shares nothing: there is one process; see docs/multi_gpu.md", self.strategy)
         if not (self._sharded and self.cpu_offload):
             model.to(self.device)
         if self._sharded:
-            blocks = [block for _, block in transformer_blocks(model)]
-            distributed.shard(model, blocks, cpu_offload=self.cpu_offload)
+            # Only these run equally often on every process: frames are encoded by the chunk, and not if they are kept.
+            part = getattr(model, "language_model", model)
+            blocks = [block for _, block in transformer_blocks(part)]
+            distributed.shard(model, blocks, self.device, cpu_offload=self.cpu_offload)
         self._wrapped = model
         if make_optimizer is None:
             return

@@ -60,6 +60,21 @@ class StopRequest:
         if self.number is not None:
             raise Interrupted(self.number)
 
+    def wanted(self, agreed: bool) -> bool:
+        """Whether to stop here; several processes stop together.
+
+        Args:
+            agreed: whether all processes ask here, which costs them a message; where not, none of several stops.
+        """
+        if distributed.world_size() == 1:
+            return self.number is not None
+        return agreed and distributed.any_rank(self.number is not None)
+
+    def now(self) -> None:
+        """Raises ``Interrupted``, also in a process that was not asked itself."""
+        self.number = self.number or signal.SIGTERM
+        self.check()
+
     def agree(self) -> None:
         """Raises ``Interrupted`` in every process if any was asked to stop; every process must call."""
         asked = [number for number in distributed.gather_objects(self.number) if number is not None]

@@ -6,6 +6,8 @@ passed over if it was completed, its outputs are still there as written, and all
 configuration and the content of every file it reads; with ``code: stale`` also the code. Stages find each other's
 results by path: the second stage's ``prior`` names the first stage's predictions.
 
+Of several processes the main one alone decides, keeps the record and does what is neither training nor prediction.
+
 Source: replaces the manual steps of CALCE (tjhd1475/CALCE): run, move files, merge, edit a YAML file, run. Workflow
 engines do this for files too, but know nothing of what a configuration reads or which setting changes a result.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,17 @@ from lavis.common.yaml_tree import ConfigError
 from lavis.runners import run as runs
 from lavis.runners.pipeline_folds import expanded, join_stage
 from lavis.runners.pipeline_inputs import expected_outputs, facts_of, prediction_files, run_folder
-from lavis.runners.pipeline_record import Record, Verdict, shown
-from lavis.runners.pipeline_stages import JOIN, PREDICTING, Action, Stage, config_of, predicted_splits, read_stages
+from lavis.runners.pipeline_record import Record, shown
+from lavis.runners.pipeline_stages import (
+    CONFIGURED,
+    JOIN,
+    PREDICTING,
+    Action,
+    Stage,
+    config_of,
+    predicted_splits,
+    read_stages,
+)
 
 logger = get_logger(__name__)
 
@@ -88,7 +99,8 @@ def run_pipeline(
         path: pipeline, by path or by name below a config root.
         options: changes to the configuration of every stage, such as ``run.device=cpu``; one that begins with
             ``stages.<name>.`` is for that stage.
-        actions: further actions by name, besides train, evaluate and infer.
+        actions: further actions by name, besides train, evaluate and infer; of several processes the main one does
+            them.
         force: stages to do again though they are up to date.
         start: stage from which on all are done again.
         accept: stages whose outputs are taken as they are now, though they were changed by hand.
@@ -107,7 +119,9 @@ def run_pipeline(
         book.read_by(stage)  # an action checks its settings to say what it reads
         if stage.config is not None:
             require_valid(stage.config)
-    with sole_writer(book.path.with_suffix(""), "this pipeline"):
+    with sole_writer(book.path.with_suffix(""), "this pipeline"), distributed.Relay("pipeline") as relay:
+        if not distributed.is_main():
+            return [_follow(stage, book, relay) for stage in book.stages]
         record = book.record()
         for name in accept:
             changed = record.accept(book.known(name))
@@ -118,9 +132,11 @@ def run_pipeline(
         for number, stage in enumerate(book.stages, start=1):
             setup_logging()
             label = f"stage {number}/{len(book.stages)} {stage.name}"
-            results.append(_run_stage(stage, label, book, record, stage.name in forced))
-            if draw is not None and distributed.is_main():
+            result = _run_stage(stage, label, book, record, stage.name in forced, relay)
+            if draw is not None:
                 draw(record.path)
+            relay.send({**asdict(result), "outputs": [str(file) for file in result.outputs]})
+            results.append(result)
     return results
 
 
@@ -206,9 +222,21 @@ class _Book:
         return {*map(self.known, force), *after}
 
 
-def _run_stage(stage: Stage, label: str, book: _Book, record: Record, forced: bool) -> StageResult:
+def _follow(stage: Stage, book: _Book, relay: distributed.Relay) -> StageResult:
+    """What a process does that is not the main one: its part of a stage if the main one asks for it."""
+    setup_logging()
+    message = relay.receive()
+    if "anew" in message:
+        book.actions[stage.action](replace(stage, anew=message["anew"]))
+        message = relay.receive()
+    return StageResult(**{**message, "outputs": [Path(file) for file in message["outputs"]]})
+
+
+def _run_stage(
+    stage: Stage, label: str, book: _Book, record: Record, forced: bool, relay: distributed.Relay
+) -> StageResult:
     facts = book.facts(stage, record)
-    verdict: Verdict = distributed.broadcast_object(record.judge(stage.name, facts, book.code))
+    verdict = record.judge(stage.name, facts, book.code)
     reasons = (["asked for"] if forced else []) + verdict.reasons
     if not reasons:
         record.keep(stage.name)
@@ -228,6 +256,8 @@ def _run_stage(stage: Stage, label: str, book: _Book, record: Record, forced: bo
     try:
         action = book.actions[stage.action]
         told = replace(stage, anew=anew, seconds=record.seconds(), record=record.path)
+        if stage.action in CONFIGURED:
+            relay.send({"anew": anew})
         outputs = [*action(told), *stage.outputs]
         absent = [str(file) for file in outputs if not file.is_file()]
         if absent:
@@ -243,8 +273,6 @@ def _run_stage(stage: Stage, label: str, book: _Book, record: Record, forced: bo
 
 def _clear(stage: Stage, edited: Sequence[Path], anew: bool) -> None:
     """Takes what must not be gone on with out of the way; files changed by hand are kept under another name."""
-    if not distributed.is_main():
-        return
     for file in edited:
         if file.is_file():
             number = next(n for n in range(1, 10_000) if not _kept(file, n).exists())
@@ -252,9 +280,13 @@ def _clear(stage: Stage, edited: Sequence[Path], anew: bool) -> None:
             file.replace(_kept(file, number))
     if anew and stage.action == "train":
         # Before the stage is noted as begun with its new settings: an interruption in between must not resume old ones.
-        for state in (run_folder(config_of(stage)) / "checkpoints").glob("*"):
+        folder = run_folder(config_of(stage))
+        for state in (folder / "checkpoints").glob("*"):
             if state.is_dir():
                 shutil.rmtree(state)
+        # Other code may answer otherwise with the very same weights, and the best ones are chosen by answers.
+        for mark in (folder / "predictions").rglob(".*.fingerprint.json"):
+            mark.unlink()
 
 
 def _kept(file: Path, number: int) -> Path:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lavis.common import distributed
 from lavis.common.config import Config
 from lavis.common.io import read_jsonl, write_jsonl
 from lavis.common.yaml_tree import ConfigError
@@ -53,9 +52,7 @@ def join_stage(stage: Stage) -> list[Path]:
                     )
                 rows[row["id"]] = row
         path = Path(target)
-        if distributed.is_main():
-            write_jsonl(path, rows.values())
-        distributed.barrier()
+        write_jsonl(path, rows.values())
         written.append(path)
     return written
 

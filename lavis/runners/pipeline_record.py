@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lavis.common import distributed
 from lavis.common.io import FileFormatError, read_json, write_json
 from lavis.runners.pipeline_digests import Digests
 from lavis.runners.run import differences
@@ -42,7 +41,7 @@ class Verdict:
 
 
 class Record:
-    """The record of one pipeline.
+    """The record of one pipeline, kept by one process.
 
     Args:
         path: of the JSON file.
@@ -121,7 +120,7 @@ class Record:
     def fail(self, name: str, message: str) -> None:
         """Notes why a stage ended without its outputs."""
         self._stages[name]["failed"] = message.split("\n")[0][:300]
-        self._write(wait=False)  # the other processes may never come here
+        self._write()
 
     def complete(self, name: str, facts: Mapping[str, Any], outputs: Sequence[Path], seconds: float) -> None:
         """Notes that a stage is done."""
@@ -210,13 +209,10 @@ class Record:
     def _path(self, key: str) -> Path:
         return self.root / key
 
-    def _write(self, wait: bool = True) -> None:
-        if distributed.is_main():
-            write_json(self.path, self._known)
-            inputs = [each["digest"] for known in self._stages.values() for each in known.get("inputs", {}).values()]
-            self.digests.save(digest for digest in inputs if digest is not None)
-        if wait:
-            distributed.barrier()
+    def _write(self) -> None:
+        write_json(self.path, self._known)
+        inputs = [each["digest"] for known in self._stages.values() for each in known.get("inputs", {}).values()]
+        self.digests.save(digest for digest in inputs if digest is not None)
 
 
 def shown(reasons: Sequence[str], limit: int = 4) -> str:

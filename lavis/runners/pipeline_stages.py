@@ -51,7 +51,7 @@ class Stage:
 
 
 Action = Callable[[Stage], Sequence[Path]]
-"""Carries a stage out and returns the files it wrote; every process calls it."""
+"""Carries a stage out and returns the files it wrote. All processes call those in ``CONFIGURED``, one the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From a configuration to a run folder: ``train`` and ``evaluate`` build the parts, wire them and start the runner.
+"""From a configuration to a run folder: ``train`` and ``evaluate`` hold it, have the parts built and start the runner.
 
 The folder ``<output_dir>/<name>`` gets the resolved configuration, the environment, logs, figures, checkpoints and
 predictions. Starting again continues there: an interrupted training resumes, answered queries are not asked again.
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lavis.common import distributed
 from lavis.common.binding import bind_dataclass
 from lavis.common.check import require_valid
-from lavis.common.checkpoint import CheckpointError, load_weights
+from lavis.common.checkpoint import CheckpointError
 from lavis.common.config import Config, load_config
 from lavis.common.io import write_json
 from lavis.common.locking import sole_writer
@@ -26,11 +26,7 @@ from lavis.runners.checkpoints import checkpoints, read_manifest
 from lavis.runners.environment import environment
 from lavis.runners.saver import on_main
 from lavis.runners.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from lavis.models.video_llm import VideoLLM
-    from lavis.runners.engine import Engine
-    from lavis.runners.runner import EvalData, Runner
+from lavis.runners.wiring import build_engine, evaluator, trainer
 
 ESSENTIAL = (
     "model.", "datasets.", "run.seed", "run.batch_size", "run.accumulat", "run.leftover", "run.learning_rate",
@@ -67,7 +63,7 @@ def train(config: Config | Mapping[str, Any]) -> Path:
     if run.evaluate_only:
         return evaluate(config)
     with _Session(config, run, training=True) as session:
-        session.runner().train()
+        trainer(config, run, session.engine, session.folder).train()
     return session.folder
 
 
@@ -91,9 +87,9 @@ def evaluate(config: Config | Mapping[str, Any], splits: Sequence[str] | None = 
     if not wanted:
         raise ValueError("there is nothing to evaluate: run.test_splits is empty; name splits, such as [val]")
     with _Session(config, run) as session:
-        runner = session.runner(wanted)
+        runner, weights = evaluator(config, run, session.engine, session.folder, wanted)
         with runner.stop:
-            results = runner.evaluate(wanted, weights=session.weights)
+            results = runner.evaluate(wanted, weights=weights)
         write_metrics(session.folder / "metrics.json", results)
     return session.folder
 
@@ -112,8 +108,7 @@ class _Session:
         self.config = config
         self.run = run
         self.folder = run_folder(config, run)
-        self.weights = "given"
-        self.engine: Engine = _engine(run)
+        self.engine = build_engine(run)
         self.watchdog = Watchdog(self.folder, run.hang_timeout)
         self._lock = ExitStack()
 
@@ -152,97 +147,6 @@ class _Session:
                 path.unlink()
         self.config.save(self.folder / "config.yaml")
         write_json(self.folder / "environment.json", environment(self.engine.device))
-
-    def runner(self, splits: Sequence[str] = ()) -> Runner:
-        """The runner, with model and data built."""
-        from lavis.models.build import build_model
-        from lavis.runners.activations import checkpoint_activations, compile_learning
-        from lavis.runners.hooks import build_hooks
-        from lavis.runners.optim import build_optimizer, describe_groups
-        from lavis.runners.runner import Runner
-        from lavis.tasks.base import build_task
-
-        run, engine, training = self.run, self.engine, self.training
-        model = build_model(self.config["model"])
-        if not training:
-            self._load_trained(model)
-        if training:
-            recomputed = checkpoint_activations(model, run.activation_checkpointing)
-            compiled = compile_learning(model, run.compile, engine.device)
-            if recomputed:
-                logger.info("activations are recomputed in %d layers", len(recomputed))
-            if compiled:
-                logger.info("%d layers that learn are compiled at their first call", len(compiled))
-        train_data = self._data(model, run.train_splits, train=True) if training else {}
-        eval_data = self._data(model, [*run.valid_splits, *run.test_splits] if training else splits, train=False)
-        if training:
-            engine.prepare(
-                model,
-                lambda named: build_optimizer(
-                    named,
-                    learning_rate=run.learning_rate,
-                    weight_decay=run.weight_decay,
-                    betas=run.betas,
-                    eps=run.eps,
-                    lr_groups=run.lr_groups,
-                    no_decay=run.no_decay,
-                ),
-            )
-            logger.info("learning: %s", describe_groups(engine.optimizer))
-        else:
-            engine.prepare(model)
-        return Runner(
-            engine=engine,
-            task=build_task(self.config["task"]),
-            run=run,
-            folder=self.folder,
-            config=self.config.tree,
-            train_data=[data for by_name in train_data.values() for data in by_name.values()],
-            eval_data=eval_data,
-            hooks=build_hooks(run.hooks),
-        )
-
-    def _data(self, model: VideoLLM, splits: Sequence[str], train: bool) -> EvalData:
-        """Split to data set name to data set.
-
-        Raises:
-            ValueError: if no data set has a split.
-        """
-        from lavis.datasets.build import build_dataset, splits_of
-
-        if model.processor is None:
-            raise ValueError(
-                "model.processor is missing: it says how videos become frames; add it to the model section"
-            )
-        found: dict[str, dict[str, Any]] = {}
-        nodes: Mapping[str, Any] = self.config["datasets"]
-        for split in dict.fromkeys(splits):
-            having = {name: node for name, node in nodes.items() if split in splits_of(node)}
-            if not having:
-                known = {name: splits_of(node) for name, node in nodes.items()}
-                raise ValueError(f"no data set has the split {split!r}; there are {known}")
-            found[split] = {
-                name: build_dataset(name, node, split, model.processor, train=train) for name, node in having.items()
-            }
-            for name, data in found[split].items():
-                logger.info("%s %s: %s", name, split, getattr(data, "counts", len(data)))
-        return found
-
-    def _load_trained(self, model: VideoLLM) -> None:
-        best = self.folder / "checkpoints" / "best.safetensors"
-        wanted = self.run.resume
-        if wanted not in ("auto", "never"):
-            best = Path(wanted)
-            if not best.is_file():
-                raise CheckpointError(
-                    f"run.resume={wanted}: for an evaluation it names a file of weights; there is none"
-                )
-        if wanted == "never" or not best.is_file():
-            logger.warning("%s was not trained here: evaluating the weights of model.weights", self.folder)
-            return
-        self.weights = str(best)
-        report = load_weights(model, best, require="trainable" if self.config["model"].get("trainable") else "none")
-        logger.info("weights: %d tensors from %s", len(report.loaded), best)
 
     def _note_changes(self) -> None:
         """Says which settings differ from those this folder was begun with.
@@ -292,25 +196,3 @@ def _checked(config: Config | Mapping[str, Any]) -> tuple[Config, RunConfig]:
     whole = config if isinstance(config, Config) else Config.from_mapping(config)
     require_valid(whole)
     return whole, bind_dataclass(RunConfig, whole.get("run"), "run")
-
-
-def _engine(run: RunConfig) -> Engine:
-    from lavis.runners.engine import Engine
-
-    return Engine(
-        device=run.device,
-        precision=run.precision,
-        eval_precision=run.eval_precision,
-        strategy=run.strategy,
-        seed=run.seed,
-        threads=run.threads,
-        deterministic=run.deterministic,
-        find_unused_parameters=run.find_unused_parameters,
-        cpu_offload=run.cpu_offload,
-        zero_stage=run.zero_stage,
-        clip_grad_norm=run.clip_grad_norm,
-        batch_size=run.batch_size,
-        ema=run.ema,
-        sharded_checkpoints=run.sharded_checkpoints,
-        watched=run.hang_timeout is not None,
-    )

@@ -7,33 +7,29 @@ unless told to add up (``accumulation``, ``leftover``), which is what CALCE's pu
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lavis.common import distributed, liveness
-from lavis.common.checkpoint import read_checkpoint, save_checkpoint
-from lavis.common.io import append_jsonl
+from lavis.common.checkpoint import read_checkpoint
 from lavis.common.logging import Progress as Bar
 from lavis.common.logging import get_logger
-from lavis.runners.checkpoints import checkpoints, named, newest_whole, step_of
+from lavis.runners.best import BestWeights
+from lavis.runners.checkpoints import checkpoints, step_of
 from lavis.runners.data import any_batch, train_loader
 from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, answering, digest, weights_digest, write_metrics
-from lavis.runners.failures import Interrupted, LossGuard, RunError, StopRequest, memory_advice
-from lavis.runners.hooks import Hook
+from lavis.runners.failures import Interrupted, LossGuard, StopRequest
+from lavis.runners.hooks.base import Hook, StepRecord
 from lavis.runners.optim import Accumulation, set_rate
-from lavis.runners.saver import Saver, on_main
-from lavis.runners.schedules import Schedule, build_schedule
-from lavis.runners.state import Progress, capture, hook_states, restore, save_parts
+from lavis.runners.resuming import Resuming
+from lavis.runners.saver import Saver
+from lavis.runners.schedules import schedule_for
+from lavis.runners.state import Progress
+from lavis.runners.steps import Steps
 
 if TYPE_CHECKING:
     from lavis.common.schema import RunConfig
@@ -44,18 +40,6 @@ if TYPE_CHECKING:
 DEBUG_BATCHES = 7
 EvalData = Mapping[str, Mapping[str, Dataset[Any]]]
 logger = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class StepRecord:
-    """One iteration, for hooks: ``epoch`` and ``step`` from 0, ``losses`` by name, the rate, and more ``facts``."""
-
-    epoch: int
-    step: int
-    global_step: int
-    losses: Mapping[str, Tensor]
-    rate: float
-    facts: dict[str, float] = field(default_factory=dict)
 
 
 class Runner:
@@ -99,11 +83,8 @@ class Runner:
         self.saver = Saver(
             folder / "checkpoints", keep=run.keep_checkpoints, keep_every=run.keep_every, beside=run.async_save
         )
+        self.best_weights = BestWeights(self.saver.folder, run, self.config)
         self._save_asked: set[str] = set()
-        self._saved: tuple[int, str] | None = None
-        self._pending = False
-        self._spare: Batch | None = None
-        self.guard = LossGuard(run.on_nonfinite, run.max_skips)
         self.learning = bool(train_data)
         if train_data:
             self.epochs = 1 if run.debug else run.epochs
@@ -114,8 +95,17 @@ class Runner:
                 seed=run.seed,
                 start_method=run.worker_start,
             )
-            self.schedule = self._schedule()
-            self.accumulation = Accumulation(run.accumulate, self.sampler.batches, run.accumulation, run.leftover)
+            self.schedule = schedule_for(run, self.sampler.batches)
+            self.steps = Steps(
+                engine,
+                Accumulation(run.accumulate, self.sampler.batches, run.accumulation, run.leftover),
+                LossGuard(run.on_nonfinite, run.max_skips),
+                any_batch=lambda: any_batch(self.loader),
+                curves=folder / "metrics.jsonl",
+            )
+            self.resuming = Resuming(
+                engine, self.schedule, self.hooks, self.saver, global_batch=self.global_batch, beside=run.async_save
+            )
 
     @property
     def latest(self) -> Path | None:
@@ -131,7 +121,7 @@ class Runner:
     @property
     def best(self) -> Path:
         """Where the best weights lie."""
-        return self.folder / "checkpoints" / "best.safetensors"
+        return self.best_weights.file
 
     def train(self) -> dict[str, dict[str, float]]:
         """Trains, validates, and evaluates the test splits; goes on with an interrupted training.
@@ -141,9 +131,11 @@ class Runner:
 
         Raises:
             RunError: if the loss is no number, memory runs out, or the final state cannot be saved.
+            CheckpointError: if what it would go on with is torn, does not fit, or lacks its best weights.
             Interrupted: after a stop, the state being saved.
         """
         assert self.engine.model is not None
+        self._call("check")
         self._resume()
         self.engine.model.train()
         with self.stop, self.saver:
@@ -155,7 +147,7 @@ class Runner:
                     break
                 self._train_epoch()
             if self.progress.best is None:
-                self.save_best("last epoch: there was no validation")
+                self.save_best()
             self.saver.wait()
             results = self._test()
             self._call("end")
@@ -177,8 +169,7 @@ class Runner:
             weights: what to call them in the log.
         """
         assert self.engine.model is not None
-        names = [f"{dataset}_{split}" for split in splits for dataset in self.eval_data.get(split, {})]
-        if not names:
+        if not any(self.eval_data.get(split) for split in splits):
             return {}
         with self.engine.averaged():
             state = weights_digest(self.engine.model)
@@ -195,21 +186,9 @@ class Runner:
                 self._call("evaluated", name, results[name])
         return results
 
-    def save_best(self, reason: str) -> None:
+    def save_best(self) -> None:
         """Writes the weights that learn as the best ones; every process must call."""
-        weights = self.engine.weights(everywhere=False, averaged=True)
-        facts = {
-            "epoch": self.progress.best_epoch or self.progress.epoch,
-            "chosen_by": reason,
-            "frozen_weights": self.config.get("model", {}).get("weights"),
-        }
-        try:
-            on_main(lambda: save_checkpoint(self.best, weights, config=self.config, metadata=facts))
-        except OSError as error:
-            raise RunError(
-                f"the best weights were not saved: {error}. Make room and start again: the training resumes at its "
-                "last checkpoint, and what the validation answered is kept"
-            ) from error
+        self.best_weights.save(self.engine, self.progress)
 
     def ask_save(self, *, required: bool = False, renew: bool = False) -> None:
         """Asks for a checkpoint after the event under way; every process must ask.
@@ -223,32 +202,8 @@ class Runner:
     def save(self, required: bool = False) -> None:
         """Writes all that is needed to resume; every process must call."""
         self.saver.wait()
-        self._check()
-        if self._newest_is_current():
-            self.saver.renew(asdict(self.progress))
-            return
-        snapshot = capture(
-            self.engine,
-            self.schedule,
-            self.progress,
-            global_batch=self.global_batch,
-            pending=self._pending,
-            hooks=self.hooks,
-            copied=self.run.async_save and not required,
-        )
-        self.saver.save(snapshot, lambda folder: save_parts(self.engine, folder), required=required)
-        self._saved = self._mark()
-
-    def _newest_is_current(self) -> bool:
-        """Whether the newest checkpoint was written at this iteration, and no hook has counted on since."""
-        newest = self.saver.newest
-        there = newest is not None and step_of(newest) == self.progress.global_step and self._saved == self._mark()
-        return not distributed.any_rank(not there)
-
-    def _mark(self) -> tuple[int, str]:
-        content = io.BytesIO()
-        torch.save(hook_states(self.hooks), content)
-        return self.progress.global_step, hashlib.sha256(content.getvalue()).hexdigest()
+        self.steps.check(self.progress)
+        self.resuming.save(self.progress, pending=self.steps.pending, required=required)
 
     @property
     def _limit(self) -> float:
@@ -285,7 +240,7 @@ class Runner:
             self._iteration(batch)
             if progress.global_step >= self._limit:
                 break
-        self._check()
+        self.steps.check(progress)
         if unreadable == self.sampler.batches:
             any_batch(self.loader)  # an epoch of nothing must not pass for training
         if progress.step >= self.sampler.batches:
@@ -296,29 +251,14 @@ class Runner:
         progress = self.progress
         rate = self.schedule.rate(progress.epoch, progress.step)
         set_rate(self.engine.optimizer, rate)
-        last = self.accumulation.ends_step(progress.step)
         record = StepRecord(progress.epoch, progress.step, progress.global_step, {}, rate)
-        weight = self.accumulation.weight(progress.step)
-        if batch is None and distributed.world_size() > 1:
-            # The others wait for this process's gradients, so it contributes nothing rather than stay away.
-            batch, weight = self._spare or any_batch(self.loader), 0.0
-        if batch is not None:
-            with self.engine.accumulating(last), memory_advice(batch, training=True):
-                record.losses = self._backward(batch, weight)
-            self.guard.add(record.losses, [sample.id for sample in batch.samples])
-            self._pending = True
-            self._spare = batch if distributed.world_size() > 1 else None
-        if last:
-            self._check()
-            if self._pending:
-                self._step(record)
-            self._pending = False
+        ended = self.steps.learn(batch, record, progress)
         progress.step += 1
         progress.global_step += 1
         self._call("step", record)
-        if last:
+        if ended:
             self.saver.poll()
-        self._stop_if_asked(last)
+        self._stop_if_asked(ended)
 
     def _batches(self) -> Iterator[Batch | None]:
         """Batches of the epoch; a loader process killed by the signal that stops the run is no fault."""
@@ -333,55 +273,12 @@ class Runner:
                 self._stop_if_asked(True)
             self.stop.check()
 
-    def _backward(self, batch: Batch, weight: float) -> dict[str, Tensor]:
-        losses = self.engine.losses(batch.to(self.engine.device))
-        self.engine.backward(torch.stack(list(losses.values())).sum() * weight)
-        return {name: value.detach() for name, value in losses.items()}
-
-    def _step(self, record: StepRecord) -> None:
-        norm = self.engine.step()
-        if norm is not None:
-            record.facts["grad_norm"] = norm
-            if self.engine.scaler is None and not math.isfinite(norm):
-                self._drop(self.guard.bad_gradient(norm, self._where))
-                return
-        self.progress.skipped_in_a_row = 0
-
-    def _check(self) -> None:
-        """Deals with losses since the last call that are no numbers: stops, or drops the gradients they are part of."""
-        fault = self.guard.fault(self._where)
-        if fault is not None:
-            self._drop(fault)
-
-    def _drop(self, fault: str) -> None:
-        self.engine.drop_step()
-        self._pending = False
-        progress = self.progress
-        progress.skipped, progress.skipped_in_a_row = progress.skipped + 1, progress.skipped_in_a_row + 1
-        logger.warning("%s; these gradients are dropped, the %d. time", fault, progress.skipped)
-        if distributed.is_main():
-            row = {"step": progress.global_step + 1, "epoch": progress.epoch, "skipped_steps": progress.skipped}
-            try:
-                append_jsonl(self.folder / "metrics.jsonl", [{**row, "reason": fault}])
-            except OSError as error:
-                logger.error("%s; the dropped step is counted in the checkpoint all the same", error)
-        self.guard.check_budget(progress.skipped_in_a_row, fault)
-
-    @property
-    def _where(self) -> str:
-        return f"epoch {self.progress.epoch + 1}, iteration {self.progress.step + 1}"
-
     def _stop_if_asked(self, agreed: bool) -> None:
-        """Saves and stops; several processes agree on it, which costs a message, at optimizer steps only."""
-        asked = self.stop.number is not None
-        if distributed.world_size() > 1:
-            asked = agreed and distributed.any_rank(asked)
-        if asked:
-            self._check()
+        """Saves and stops; several processes agree on it at optimizer steps only, where ``agreed`` is true."""
+        if self.stop.wanted(agreed):
             self.save(required=True)
             logger.warning("stopped at iteration %d; start again to resume", self.progress.global_step)
-            self.stop.number = self.stop.number or signal.SIGTERM
-            self.stop.check()
+            self.stop.now()
 
     def _test(self) -> dict[str, dict[str, float]]:
         splits = self.run.test_splits
@@ -393,39 +290,12 @@ class Runner:
         return results
 
     def _resume(self) -> None:
-        wanted = distributed.broadcast_object(self.run.resume)
-        if wanted == "never":
-            self.saver.clear()
-            return
-        self.saver.tidy()
-        found = on_main(lambda: newest_whole(self.saver.folder) if wanted == "auto" else named(Path(wanted)))
+        found = self.resuming.resume(self.run.resume)
         if found is None:
             return
-        folder, manifest = found
-        self.progress = restore(
-            folder, manifest, self.engine, self.schedule, global_batch=self.global_batch, hooks=self.hooks
-        )
-        if folder.parent == self.saver.folder and int(manifest["processes"]) == distributed.world_size():
-            self.saver.newest, self._saved = folder, self._mark()
-        if not self.best.is_file():
-            self.progress.best = self.progress.best_epoch = None
-        self._pending = any(p.grad is not None for p in self.engine.model.parameters())  # type: ignore[union-attr]
-        logger.info(
-            "resuming at epoch %d, iteration %d, from %s", self.progress.epoch + 1, self.progress.global_step, folder
-        )
-
-    def _schedule(self) -> Schedule:
-        run = self.run
-        return build_schedule(
-            run.schedule,
-            learning_rate=run.learning_rate,
-            min_learning_rate=run.min_learning_rate,
-            warmup_steps=run.warmup_steps,
-            warmup_learning_rate=run.warmup_learning_rate,
-            epochs=max(1, run.epochs),
-            steps_per_epoch=self.sampler.batches,
-            accumulate=run.accumulate,
-        )
+        folder, self.progress = found
+        self.steps.pending = any(p.grad is not None for p in self.engine.model.parameters())  # type: ignore[union-attr]
+        self.best_weights.recover(self.engine, self.progress, folder, finished=self.finished)
 
     def _eval_settings(self) -> LoaderSettings:
         run = self.run

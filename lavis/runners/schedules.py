@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lavis.common.registry import registry
+
+if TYPE_CHECKING:
+    from lavis.common.schema import RunConfig
 
 Counter = Literal["calce", "global", "first_epoch"]
 COUNTERS: tuple[Counter, ...] = ("calce", "global", "first_epoch")
@@ -243,3 +246,17 @@ def build_schedule(
         settings["accumulate"] = accumulate
     schedule: Schedule = entry(**{**settings, **own})
     return schedule
+
+
+def schedule_for(run: RunConfig, steps_per_epoch: int) -> Schedule:
+    """The schedule that the settings of a run ask for, over epochs of ``steps_per_epoch`` iterations."""
+    return build_schedule(
+        run.schedule,
+        learning_rate=run.learning_rate,
+        min_learning_rate=run.min_learning_rate,
+        warmup_steps=run.warmup_steps,
+        warmup_learning_rate=run.warmup_learning_rate,
+        epochs=max(1, run.epochs),
+        steps_per_epoch=steps_per_epoch,
+        accumulate=run.accumulate,
+    )

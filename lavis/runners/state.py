@@ -26,7 +26,7 @@ from lavis.runners.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     from lavis.runners.engine import Engine
-    from lavis.runners.hooks import Hook
+    from lavis.runners.hooks.base import Hook
     from lavis.runners.schedules import Schedule
 
 WEIGHTS = "weights.safetensors"
@@ -45,6 +45,7 @@ class Progress:
         validated: iterations that were done at the last validation.
         best: monitored value of the best checkpoint, ``None`` before the first.
         best_epoch: epoch of it, from 1.
+        best_step: iterations that were done then.
         skipped: optimizer steps that were dropped since a loss was no finite number.
         skipped_in_a_row: the last of them, without a good one in between.
     """
@@ -55,6 +56,7 @@ class Progress:
     validated: int = 0
     best: float | None = None
     best_epoch: int | None = None
+    best_step: int | None = None
     skipped: int = 0
     skipped_in_a_row: int = 0
 

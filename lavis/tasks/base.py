@@ -66,6 +66,25 @@ class Task:
                     _add(figures, {f"{kind}/{name}": value for name, value in values.items()})
         return figures
 
+    def names(self, samples: Sequence[VideoSample]) -> set[str] | None:
+        """Names of the figures that ``evaluate`` will give for these samples.
+
+        Returns:
+            ``None`` if a metric does not know its own before the predictions are there.
+        """
+        groups = {"": list(samples)}
+        for sample in samples:
+            if self.group_by_kind and sample.kind is not None:
+                groups.setdefault(f"{sample.kind}/", []).append(sample)
+        names: set[str] = set()
+        for metric in self.metrics:
+            for prefix, group in groups.items():
+                own = metric.names(group)
+                if own is None:
+                    return None
+                names |= {f"{prefix}{name}" for name in own}
+        return names
+
     def result_rows(self, samples: Sequence[VideoSample], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         """Predictions with what was asked, in the form the task's users know; JSON-ready, in the order given."""
         return [prediction.to_json() for _, prediction in zip(samples, predictions, strict=True)]

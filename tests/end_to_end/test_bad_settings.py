@@ -152,10 +152,11 @@ def test_settings_that_parts_refuse(corpus: Corpus, fault: str) -> None:
         train(load_config(experiment(corpus, "tiny/other", model=model)))
 
 
-def test_an_unknown_monitor_loses_no_training(corpus: Corpus) -> None:
+def test_an_unknown_monitor_is_noticed_before_the_first_step(corpus: Corpus) -> None:
     file = experiment(corpus, "tiny/other")
-    with pytest.raises(ValueError, match=r"run\.monitor wants 'map'.*gave .*agg_metrics.*set run\.monitor\.metric"):
+    with pytest.raises(ValueError, match=r"monitor wants 'map'.*will give .*agg_metrics.*set run\.monitor\.metric"):
         train(load_config(file, ["run.monitor.metric=map"]))
+    assert not list(corpus.results.glob("tiny/other/checkpoints/step_*"))
     folder = train(load_config(file))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1]

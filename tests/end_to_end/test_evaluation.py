@@ -9,6 +9,7 @@ import pytest
 
 from lavis.common.config import load_config
 from lavis.processors.readers.pyav import PyAVReader
+from lavis.runners.answers import AnswerFiles
 from lavis.runners.run import evaluate
 from tests.end_to_end.tiny import Corpus, experiment, metrics, predictions, write_corpus
 from tests.video_factory import write_video
@@ -48,3 +49,29 @@ def test_a_video_is_decoded_once_for_all_its_queries(corpus: Corpus, monkeypatch
     monkeypatch.setattr(PyAVReader, "read", noted)
     evaluated(corpus, "decoded", {"cache": {"memory_mb": 0}}, eval_batch_size=2)
     assert sorted(read) == ["test_0.mp4", "test_1.mp4"]
+
+
+@pytest.mark.parametrize("run", [{"eval_batch_size": 2}, {"eval_batch_size": 4, "eval_batch_tokens": 450}])
+def test_an_interrupted_evaluation_writes_the_same_bytes(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, run: dict[str, Any]
+) -> None:
+    name = "-".join(map(str, run.values()))
+    whole = evaluated(corpus, f"whole_{name}", **run) / "predictions" / "clips_test.jsonl"
+    workers = evaluated(corpus, f"workers_{name}", **run, num_workers=2) / "predictions" / "clips_test.jsonl"
+    assert workers.read_bytes() == whole.read_bytes()
+    add, done = AnswerFiles.add, []
+
+    def killed(self: AnswerFiles, predictions: Any) -> None:
+        add(self, predictions)
+        done.append(len(predictions))
+        if len(done) == 2:
+            self.path.write_bytes(self.path.read_bytes()[:-20])  # as a crash within the last row leaves it
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(AnswerFiles, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(corpus, f"parts_{name}", **run)
+    monkeypatch.setattr(AnswerFiles, "add", add)
+    again = evaluated(corpus, f"parts_{name}", **run) / "predictions" / "clips_test.jsonl"
+    assert len(done) == 2
+    assert again.read_bytes() == whole.read_bytes()

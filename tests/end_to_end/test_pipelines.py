@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from lavis.actions import draw_graph, more_actions
+from lavis.common.checkpoint import read_checkpoint
 from lavis.common.config import load_config
 from lavis.datasets.build import build_dataset
+from lavis.runners import pipeline_inputs
 from lavis.runners.pipeline import plan_pipeline, run_pipeline
+from lavis.runners.pipeline_inputs import code_facts
 from lavis.structures import Prediction
 from tests.end_to_end.tiny import ROOT, Corpus, command, experiment, lavis, predictions, write_corpus
 
@@ -104,6 +108,41 @@ def test_the_command_prints_the_plan(corpus: Corpus, pipeline: Path) -> None:
     assert "up to date" in rows["coarse"]
     assert "run.seed" in rows["fine"] and "7" in rows["fine"]
     assert "stage 'fine' will write" in rows["answers"]
+
+
+def test_changed_code_makes_stages_stale_that_say_so(corpus: Corpus, tmp_path: Path, monkeypatch: Any) -> None:
+    trained = experiment(corpus, "coded/coarse", run={"test_splits": []})
+    stages = [
+        {"name": "coarse", "action": "train", "config": str(trained)},
+        {"name": "hints", "action": "infer", "config": str(trained), "splits": ["val"]},
+    ]
+    path = tmp_path / "pipeline.yaml"
+    tree = {"name": "coded", "output_dir": str(tmp_path / "record"), "code": "stale", "stages": stages}
+    path.write_text(yaml.safe_dump(tree))
+    best = corpus.results / "coded" / "coarse" / "checkpoints" / "best.safetensors"
+    answers = corpus.results / "coded" / "coarse" / "predictions" / "clips_val.jsonl"
+    assert run(path) == ["coarse", "hints"]
+    before, told, when = read_checkpoint(best).state, answers.read_text(), best.stat().st_mtime_ns
+    log = corpus.results / "coded" / "coarse" / "run.log"
+    again = "predictions are there already"
+    assert run(path) == []
+
+    known = log.read_text().count(again)
+    facts = {**code_facts(), "lavis": "changed"}
+    monkeypatch.setattr(pipeline_inputs, "code_facts", lambda: facts)
+    plan = {row.name: row for row in plan_pipeline(path)}
+    assert [row.plan for row in plan.values()] == ["run", "run"]
+    assert all("the code changed since (lavis itself" in row.why for row in plan.values())
+    assert run(path) == ["coarse", "hints"]
+    assert best.stat().st_mtime_ns != when, "trained again"
+    after = read_checkpoint(best).state
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert answers.read_text() == told
+    assert log.read_text().count(again) == known, "and asked again"
+    assert run(path) == []
+    path.write_text(yaml.safe_dump({**tree, "code": "note"}))
+    facts["torch"] = "9"
+    assert run(path) == [], "noted, and no reason"
 
 
 def test_a_fault_of_a_later_stage_is_found_before_the_first(corpus: Corpus, tmp_path: Path) -> None:

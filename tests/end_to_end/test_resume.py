@@ -15,7 +15,7 @@ from lavis.common.checkpoint import load_archive, read_checkpoint
 from lavis.common.config import Config, load_config
 from lavis.common.registry import registry
 from lavis.runners.checkpoints import checkpoints
-from lavis.runners.hooks import Hook
+from lavis.runners.hooks.base import Hook
 from lavis.runners.run import train
 from tests.end_to_end.tiny import Corpus, experiment, write_corpus
 

@@ -18,12 +18,14 @@ from lavis.common.signatures import kind_of_key
 from lavis.models.keyframes import KeyframeSettings
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
 from lavis.processors.view import View
+from lavis.runners.pipeline_stages import read_stages
 
 LEDGER = Path(__file__).resolve().parents[2] / "docs" / "quirks.md"
 CONFIGS = {
     "both": ["calce/qvh_stage1", "mr_blip/qvh"],
     "CALCE": ["calce/qvh_stage1"],
     "CALCE 2": ["calce/qvh_stage2"],
+    "CALCE pipeline": [],
     "CALCE Charades": ["calce/charades_stage1", "calce/charades_stage2"],
     "MR.BLIP": ["mr_blip/qvh"],
     "MR.BLIP Charades": ["mr_blip/charades"],
@@ -108,6 +110,12 @@ def test_defaults_are_as_written(row: list[str]) -> None:
         value = signature_default(registry.codecs.get("relative_text"), key.rpartition(".")[2])
         assert written is not None
         assert plain(value) == yaml.safe_load(written[1])
+    if system == "CALCE pipeline":
+        assert written is not None
+        for name in ("calce_qvh", "calce_charades"):
+            stages = read_stages(load_config(f"pipelines/{name}"), [], ["train", "infer", "evaluate", "report"])
+            found = {getattr(stage, key.rpartition(".")[2]) for stage in stages if stage.action == "infer"}
+            assert found == {yaml.safe_load(written[1])}
     for name in CONFIGS[system]:
         value = effective(load_config(f"experiments/{name}").tree, key)
         if written is None:

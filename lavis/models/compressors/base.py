@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lavis.common.provenance import chance_in, code_version
+from lavis.common.provenance import chance_in, code_version, modules_of_class
 from lavis.common.random import DrawSource
 from lavis.layers.qformer import QFormer
 from lavis.models.encoders.base import FeatureSource
@@ -44,6 +44,11 @@ class Compressor(nn.Module, ABC):
     @property
     def text_vocabulary(self) -> int | None:
         """Word pieces that ``encode_text`` knows; ``None`` if it reads no text."""
+        return None
+
+    @property
+    def text_positions(self) -> int | None:
+        """Word pieces that ``encode_text`` reads of one text at most; ``None`` if it reads none, or any number."""
         return None
 
     @abstractmethod
@@ -161,6 +166,11 @@ class QFormerCompressor(Compressor):
         words = self.Qformer.bert.embeddings.word_embeddings
         return None if words is None else words.num_embeddings
 
+    @property
+    def text_positions(self) -> int | None:
+        positions = self.Qformer.bert.embeddings.position_embeddings
+        return None if positions is None else positions.num_embeddings
+
     def train(self, mode: bool = True) -> QFormerCompressor:
         """Training mode, except for a frozen Q-Former without ``frozen_dropout``."""
         super().train(mode)
@@ -213,7 +223,7 @@ class QFormerCompressor(Compressor):
         learns = any(tensor.requires_grad for _, tensor in tensors)
         if (learns and torch.is_grad_enabled()) or self._random() is not None or not self.cache.usable(self.Qformer):
             return None
-        device, code = self.query_tokens.device, code_version((__name__,))
+        device, code = self.query_tokens.device, code_version(modules_of_class(type(self)))
         state = self.cache.state("compressor", tensors, self.Qformer, device, encoder.state, code, without=_TEXT_HALF)
         return FeatureSource(state, encoder.lasting and not learns)
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lavis.common.provenance import chance_in
+from lavis.common.provenance import chance_in, code_version, modules_of_class
 from lavis.models.feature_cache import FeatureCache, sharded
 from lavis.structures import FrameFeatures, Frames
 
@@ -114,7 +114,7 @@ class FrameEncoder(VideoEncoder):
     def source(self) -> FeatureSource | None:
         wanted = torch.is_grad_enabled()
         self.cache.publish(1, self._backbone_state() if self._keeps_backbone(wanted) else "")
-        if not self.cache.usable(self) or (wanted and _learns(self)) or chance_in(self) is not None:
+        if (wanted and _learns(self)) or chance_in(self) is not None or not self.cache.usable(self):
             return None
         tensors = list(self.named_parameters()) + list(self.named_buffers())
         state = self.cache.state("encoder", tensors, self, self._device, *self._settings())
@@ -175,7 +175,8 @@ class FrameEncoder(VideoEncoder):
 
     def _settings(self) -> tuple[object, ...]:
         """Settings of the encoder itself that its numbers depend on, to the last bit."""
-        return type(self).__qualname__, type(self).__module__, self.chunk_size
+        kind = type(self)  # its modules, since the backbone's digest knows only those of the backbone
+        return kind.__qualname__, kind.__module__, code_version(modules_of_class(kind)), self.chunk_size
 
     @property
     def _device(self) -> torch.device:

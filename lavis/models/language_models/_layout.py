@@ -227,7 +227,7 @@ class Words:
         known = self.places[_kind(column)]
         found = np.fromiter(map(known.__getitem__, column.texts), np.int64, len(column))
         lengths = self.lengths[found]
-        return self.starts[found], lengths if column.max_tokens is None else lengths.clip(max=column.max_tokens)
+        return self.starts[found], lengths if column.max_tokens is None else np.minimum(lengths, column.max_tokens)
 
     def single(self, segment: Text | FrameRef) -> tuple[int, int]:
         """First row and number of rows, without an end token but leaving room for one."""

@@ -77,7 +77,8 @@ class LanguageModel(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        device: torch.device = next(self.model.parameters()).device
+        # Not by ``parameters()``, which walks through modules; this is asked many times a batch.
+        device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
     def precision(self) -> torch.autocast:

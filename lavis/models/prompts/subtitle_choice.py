@@ -33,7 +33,7 @@ class SubtitleChoice:
         tokenizer: folder or hub name of the Q-Former's BERT tokenizer.
         max_lines: how many of the nearest lines to consider.
         threshold: cosine similarity a line must exceed, in [-1, 1].
-        max_tokens: tokens of a text that are read.
+        max_tokens: tokens of a text that are read, at least 3; a Q-Former has a limit of its own (``max_positions``).
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class SubtitleChoice:
     ) -> None:
         if max_lines < 1:
             raise ValueError(f"subtitle_choice.max_lines must be at least 1, got {max_lines}")
+        if max_tokens < 3:  # two are marks around the text
+            raise ValueError(f"subtitle_choice.max_tokens must be at least 3, got {max_tokens}")
         self.max_lines = max_lines
         self.threshold = threshold
         self.max_tokens = max_tokens

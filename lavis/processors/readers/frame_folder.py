@@ -64,7 +64,7 @@ class FrameFolderReader(VideoReader):
         if sum(s.st_size for s in stats) <= WHOLE:
             return digest(names, [content_digest(file) for file in files])
         # Too much to read: what the folder says about its files, which a copy may say differently.
-        return digest(os.path.realpath(path), names, [(s.st_size, s.st_mtime_ns) for s in stats])
+        return digest(os.path.realpath(path), names, [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats])
 
 
 def _image_names(path: str | Path) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+
 import pytest
 import torch
 
@@ -35,3 +38,28 @@ def test_plain_tensors_pass_through() -> None:
     assert torch.equal(distributed.local_like(tensor, torch.zeros(3)), tensor)
     with distributed.gathered(torch.nn.Linear(1, 1)):
         pass
+
+
+def test_messages_without_a_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with distributed.Relay("alone") as relay:
+        relay.send({"nobody": "hears"})
+
+    store = torch.distributed.HashStore()
+    # By name, since torch.distributed has a function that is called like its module.
+    module = sys.modules["torch.distributed.rendezvous"]
+    monkeypatch.setattr(module, "rendezvous", lambda url: iter([(store, 0, 2)]))
+    monkeypatch.setattr(distributed.Relay, "_made", Counter())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    main, later, other = (distributed.Relay(name) for name in ("both", "both", "others"))
+    later.send({"of": "the second"})
+    other.send({"of": "others"})
+    for number in range(2):
+        main.send({"number": number, "names": ["a"]})
+    monkeypatch.setenv("RANK", "1")
+    distributed.Relay._made.clear()
+    with distributed.Relay("both") as heard:
+        assert [heard.receive() for _ in range(2)] == [{"number": n, "names": ["a"]} for n in range(2)]
+    assert distributed.Relay("both").receive() == {"of": "the second"}
+    monkeypatch.setenv("RANK", "0")
+    with main:
+        pass  # which waits until the other has left

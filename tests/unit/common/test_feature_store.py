@@ -6,7 +6,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -291,3 +291,61 @@ def test_a_model_is_asked_where_it_is_and_does_not_travel(tmp_path: Path) -> Non
     assert own.index.__getstate__()["ask"] is None
     assert len(bytes(ForkingPickler.dumps(own.index))) < 5000
     pickle.dumps(CacheConfig())
+
+
+def test_several_writers_stay_near_the_limit_together(tmp_path: Path) -> None:
+    limit, writers = 200_000, [store(tmp_path, disk_gb=200_000 / 1e9) for _ in range(4)]
+    most = 0
+    for number in range(300):
+        writers[number % 4].put(name(number), {"hidden": torch.full((256,), float(number))}, lasting=True)
+        if number % 10 == 0:
+            most = max(most, sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors")))
+    assert most <= limit * (1 + 4 / 64)
+
+
+def test_a_folder_that_may_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(tmp_path).put(name(), entry(), lasting=True)
+    own = store(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for place, call in ((os, "utime"), (os, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "is_file")):
+        monkeypatch.setattr(place, call, refuse)
+    with caplog.at_level("WARNING"):
+        assert own.get(name(), SHAPE) is not None
+        own.put(name(1), entry(), lasting=True)
+        own.put(name(2), entry(), lasting=True)
+        assert own.get(name(1), SHAPE) is None
+        assert own.get(name(), {"hidden": (5, 5)}) is None
+    assert caplog.text.count("cannot be written (Permission denied)") == 1
+
+
+def test_a_thread_that_reads_ahead_does_not_ask_the_model() -> None:
+    own, asked = store(memory_mb=1), []
+    own.index.ask = lambda: asked.append(torch.is_grad_enabled())
+    with torch.no_grad():
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(own.index.find, "video 0", False).result() is None
+        assert not asked, "it would be told of gradients and of another precision"
+        assert own.index.find("video 0", False) is None
+    assert asked == [False]
+
+
+def test_what_was_written_to_in_place_is_not_found_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    memory, both = store(memory_mb=1), store(tmp_path, memory_mb=1)
+    with caplog.at_level("WARNING"):
+        for own in (memory, both):
+            made = entry()
+            own.put(name(), made, lasting=True)
+            assert own.get(name(), SHAPE) is not None
+            made["hidden"].mul_(2)
+            found = own.get(name(), SHAPE)
+            assert own is both or found is None
+            assert len(own) == (own is both)
+            assert (own.size > 0) == (own is both)
+        assert found is not None
+        assert torch.equal(found["hidden"], entry()["hidden"])
+    assert "written to in place" in caplog.text

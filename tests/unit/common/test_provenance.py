@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,59 @@ def test_long_files_are_sampled_from_end_to_end(tmp_path: Path, monkeypatch: pyt
         path.write_bytes(changed)
         os.utime(path, ns=(place + 1, place + 1))
         assert content_digest(path) != first
+
+
+def test_a_file_that_takes_the_place_and_the_time_of_another_is_told_apart(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    path.write_bytes(b"first")
+    first, at = content_digest(path), path.stat().st_mtime_ns
+    path.write_bytes(b"other")
+    os.utime(path, ns=(at, at))
+    second = content_digest(path)
+    assert second != first
+    other.write_bytes(b"third")
+    os.utime(other, ns=(at, at))
+    os.replace(other, path)
+    assert content_digest(path) not in (first, second)
+
+
+def test_weights_in_other_memory_are_read_anew() -> None:
+    digests, layer = TensorDigests(), nn.Linear(64, 64).requires_grad_(False)
+    first = digests.of(layer.weight)
+    layer.half().float()
+    assert digests.of(layer.weight) != first, "rounded on the way"
+    second = digests.of(layer.weight)
+    layer.weight.data = layer.weight.data + 1
+    assert digests.of(layer.weight) != second
+
+
+def test_frozen_weights_written_to_behind_the_back_of_torch_are_found_by_their_sum(read: list[torch.Tensor]) -> None:
+    digests = TensorDigests()
+    changed, untouched = (nn.Parameter(torch.ones(3), requires_grad=False) for _ in range(2))
+    first = digests.of(changed), digests.of(untouched)
+    changed.data.copy_(torch.tensor([3.0, 2.0, 1.0]))
+    digests.forget_changed()
+    assert digests.of(changed) != first[0]
+    assert digests.of(untouched) == first[1]
+    assert len(read) == 3
+
+
+def test_functions_lists_and_types_are_structure() -> None:
+    class Gate(nn.Module):
+        def __init__(self, **settings: object) -> None:
+            super().__init__()
+            self.__dict__.update(settings)
+
+    cases = [
+        {"act": torch.nn.functional.gelu},
+        {"act": torch.nn.functional.relu},
+        {"act": partial(torch.nn.functional.gelu, approximate="tanh")},
+        {"act": partial(torch.nn.functional.gelu, approximate="none")},
+        {"scales": [1, 2]},
+        {"scales": [1, 3]},
+        {"kind": torch.float16},
+        {"kind": torch.bfloat16},
+    ]
+    assert len({structure(Gate(**case)) for case in cases}) == len(cases)
+    assert structure(Gate(**cases[2])) == structure(Gate(act=partial(torch.nn.functional.gelu, approximate="tanh")))
+    assert structure(Gate(forward=torch.nn.functional.gelu)) == structure(Gate())

@@ -69,3 +69,29 @@ def test_numbers_round_as_they_print() -> None:
 @pytest.mark.parametrize("name", list(registry.metrics))
 def test_every_metric_reports_nothing_of_nothing(name: str) -> None:
     assert registry.metrics.get(name)().compute() == {"total": 0}
+
+
+FIGURES = {
+    "temporal": {"mIoU", "r1@0.95", "agg_metrics"},
+    "qvhighlights": {"MR-short-mAP", "MR-full-R1@0.5", "HL-min-VeryGood-Hit1"},
+    "question_answering": {"TN", "agg_metrics", "unanswered"},
+    "action_detection": {"mAP@0.5", "class_label_mismatch"},
+}
+
+
+@pytest.mark.parametrize("name", registry.metrics.names())
+def test_names_are_known_before_the_predictions(name: str) -> None:
+    metric = registry.metrics.get(name)()
+    ratings = [[4, 3, 4]] * 5
+    extra = {"labels": ["jump"]}
+    samples = [VideoSample(f"TN_{i}", "a.mp4", "q", 10, [Moment(0, 5)], saliency=ratings, extra=extra) for i in "ab"]
+    names = metric.names(samples)
+    assert FIGURES[name] <= names
+    metric.update(samples, [Prediction(s.id, [Moment(4, 9)], "no", frame_scores=[0.5] * 5) for s in samples])
+    assert set(metric.compute()) == names
+    metric.reset()
+    assert metric.names([]) == {"total"}
+
+
+def test_names_that_are_not_known() -> None:
+    assert Count().names([sample("a")]) is None

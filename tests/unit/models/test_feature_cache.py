@@ -73,7 +73,7 @@ def test_losses_gradients_and_answers_are_equal_to_the_bit(tmp_path: Path, train
 def test_a_frozen_qformer_leaves_nothing_of_the_tokens_behind() -> None:
     of = model()
     step(of, questions())
-    names = {name for entry in of.cache.store._entries.values() for name in entry}
+    names = {name for held in of.cache.store._entries.values() for name in held.tensors}
     assert names == {"hidden", "patch_mean", "times"}
     assert len(of.cache.store) == 2
 
@@ -81,7 +81,7 @@ def test_a_frozen_qformer_leaves_nothing_of_the_tokens_behind() -> None:
 def test_a_learning_norm_keeps_the_tokens_before_it() -> None:
     of = model(trainable=NORM_LEARNS)
     gradients = step(of, questions())
-    assert {name for entry in of.cache.store._entries.values() for name in entry} == {"tokens", "times"}
+    assert {name for held in of.cache.store._entries.values() for name in held.tensors} == {"tokens", "times"}
     assert gradients["encoder.ln_vision.weight"].any()
 
 
@@ -212,3 +212,60 @@ def test_switched_off_it_tells_processors_too() -> None:
     assert key._published(True) == []
     step(of, questions())
     assert not of.cache.enabled
+
+
+def write_behind(of: VideoLLM) -> None:
+    for parameter in of.encoder.backbone.parameters():
+        parameter.data.mul_(1.5)
+    of.train().eval()
+
+
+def replace_memory(of: VideoLLM) -> None:
+    weight = next(p for p in of.encoder.backbone.parameters() if p.ndim == 2)
+    weight.data = weight.data * 3
+
+
+def load_others(of: VideoLLM) -> None:
+    torch.manual_seed(5)
+    of.load_state_dict({n: t + torch.rand_like(t) if t.is_floating_point() else t for n, t in of.state_dict().items()})
+
+
+def learn(of: VideoLLM) -> None:
+    of.encoder.ln_vision.weight.mul_(2)
+
+
+def other_kernel(of: VideoLLM) -> None:
+    for block in of.encoder.backbone.modules():
+        if isinstance(block, torch.nn.LayerNorm):
+            block.eps = 0.5
+    of.train().eval()
+
+
+CHANGES: dict[str, Any] = {
+    "nothing": lambda of: None,
+    "other weights are loaded": load_others,
+    "memory of a weight is replaced": replace_memory,
+    "weights are rounded": lambda of: of.bfloat16().float(),
+    "weights are written to behind the back of torch": write_behind,
+    "a norm has another epsilon": other_kernel,
+    "the norm after the encoder has learned": learn,
+    "modes change": lambda of: of.train().eval(),
+}
+
+
+@pytest.mark.parametrize("memory_mb", [0, 16])
+@pytest.mark.parametrize("change", list(CHANGES))
+@torch.no_grad()
+def test_whatever_becomes_of_a_model_its_features_are_its_own(tmp_path: Path, change: str, memory_mb: int) -> None:
+    data = questions()
+    own, another = model(tmp_path, memory_mb, NORM_LEARNS), model(tmp_path, memory_mb, NORM_LEARNS)
+    for of in (own, another):
+        of.generate(data)
+    CHANGES[change](own)
+    plain = copy.deepcopy(own)
+    plain.cache.switch_off("compared with")
+    pairs = [of.compressor.read_frames(of.encoder.encode(data.views)) for of in (own, plain)]
+    for found, wanted in zip(*pairs, strict=True):
+        assert torch.equal(found.hidden, wanted.hidden)
+        assert torch.equal(found.patch_mean(), wanted.patch_mean())
+    assert counts(another)[2] <= 2

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import random
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,10 @@ import torch
 
 from lavis.common.feature_index import entry_name
 from lavis.common.feature_store import CacheConfig, FeatureStore
-from lavis.processors.readers.base import VideoDecodeError
+from lavis.processors.readers.base import VideoDecodeError, VideoInfo
 from lavis.processors.readers.pyav import PyAVReader
 from lavis.processors.video_processor import VideoProcessor, build_processor
+from lavis.processors.view import DecodedFrames
 from lavis.structures import Frames, Moment, VideoSample
 from tests.video_factory import write_video
 
@@ -163,3 +169,65 @@ def test_times_of_long_data_sets_are_bounded(video: Path, monkeypatch: pytest.Mo
     for end in range(2, 6):
         frames(own, sample(video, clip=Moment(0, end)))
     assert len(own._times) == 2
+
+
+class Slow(PyAVReader):
+    """Frames of a made-up video, after a moment in which other threads may come in."""
+
+    def probe(self, path: Any) -> VideoInfo:
+        return VideoInfo.regular(100, 4.0, 8, 8)
+
+    def fingerprint(self, path: Any) -> str:
+        return str(path)
+
+    def read(self, path: Any, indices: Any = None, **_: Any) -> Any:  # type: ignore[override]
+        time.sleep(0)
+        return torch.full((len(indices), 3, 8, 8), int(path), dtype=torch.uint8), [i / 4 for i in indices]
+
+
+def test_decoded_frames_are_read_by_several_threads() -> None:
+    memory, reader = DecodedFrames(5 * 2 * 3 * 64), Slow()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    errors: list[Any] = []
+
+    def work(seed: int) -> None:
+        draw = random.Random(seed)
+        try:
+            for _ in range(1500):
+                video = str(draw.randrange(8))
+                pixels, _ = memory.frames(reader, video, [0, 1], None, memory.info(reader, video))
+                assert int(pixels[0, 0, 0, 0]) == int(video)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
+    held = pickle.loads(pickle.dumps(memory))
+    assert memory.size == sum(pixels.nbytes for pixels, _ in memory._frames.values()) <= memory.max_bytes
+    assert held.size == memory.size
+    held.frames(reader, "9", [0, 1], None, held.info(reader, "9"))
+
+
+def test_a_video_that_is_replaced_before_it_is_decoded_is_not_taken_for_the_other(video: Path, tmp_path: Path) -> None:
+    path, store = tmp_path / "a.mp4", FeatureStore(CacheConfig(1))
+    path.write_bytes(video.read_bytes())
+    own = processor()
+    keep(store, frames(own, sample(path)))
+    own.index = store.index
+    later = frames(own, sample(path, "q2"))
+    at = path.stat().st_mtime_ns
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(at, at))
+    assert frames(own, sample(path, "q3")).key != later.key
+    with pytest.raises(VideoDecodeError, match="sample q2: .*changed while it was read"):
+        _ = later.pixels

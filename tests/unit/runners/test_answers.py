@@ -144,3 +144,16 @@ def test_digests_that_cannot_be_read_vouch_for_nothing(tmp_path: Path, caplog: p
     journal.write_text("{,}\n")
     assert AnswerFiles(tmp_path, "x_val").known("f", {"a": "1"}) == {}
     assert "are asked again" in caplog.text
+
+
+def test_a_batch_whose_rows_were_cut_short_is_asked_again_as_a_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = AnswerFiles(tmp_path, "x_val")
+    samples = dict.fromkeys("abcde", "1")
+    files.known("f", samples)
+    files.add([Prediction("a", []), Prediction("b", [])])
+    files.add([Prediction(identity, [Moment(1, 2)]) for identity in "cde"])
+    files.path.write_bytes(files.path.read_bytes()[:-10])
+    assert list(AnswerFiles(tmp_path, "x_val").known("f", samples)) == ["a", "b"]
+    assert caplog.text == ""

@@ -17,7 +17,7 @@ from lavis.common.checkpoint import CheckpointError
 from lavis.runners import state
 from lavis.runners.checkpoints import checkpoints, named, newest_whole, step_of, verified
 from lavis.runners.failures import RunError
-from lavis.runners.hooks import Hook
+from lavis.runners.hooks.base import Hook
 from lavis.runners.runner import Runner
 from lavis.runners.saver import Saver
 from tests.fake_run import fake_runner
@@ -313,9 +313,9 @@ def test_a_save_that_must_be_ends_the_run(make: Maker, monkeypatch: pytest.Monke
 def test_lines_of_the_curve_wait_for_room(
     make: Maker, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
 ) -> None:
-    from lavis.runners import hooks
+    from lavis.runners.hooks import log
 
-    plain, left = hooks.append_jsonl, [2]
+    plain, left = log.append_jsonl, [2]
 
     def append(path: Path, rows: Any) -> Path:
         left[0] -= 1
@@ -323,7 +323,7 @@ def test_lines_of_the_curve_wait_for_room(
             raise OSError(28, "No space left on device")
         return plain(path, rows)
 
-    monkeypatch.setattr(hooks, "append_jsonl", append)
+    monkeypatch.setattr(log, "append_jsonl", append)
     runner = make()
     runner.train()
     rows = [json.loads(line) for line in (runner.folder / "metrics.jsonl").read_text().splitlines()]
@@ -332,7 +332,7 @@ def test_lines_of_the_curve_wait_for_room(
 
 
 def test_best_weights_that_cannot_be_saved(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lavis.runners import runner as module
+    from lavis.runners import best as module
 
     def save(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -60,6 +60,15 @@ def test_one_process_on_a_cpu_needs_no_launcher(engines: list[Engine]) -> None:
     assert str(engine) == "cpu in fp32"
 
 
+def test_one_process_shares_nothing_and_says_so(engines: list[Engine], caplog: pytest.LogCaptureFixture) -> None:
+    engine, model = Engine(device="cpu", strategy="fsdp2"), Stack()
+    engines.append(engine)
+    with caplog.at_level("INFO"):
+        engine.prepare(model)
+    assert caplog.text.count("run.strategy=fsdp2 shares nothing: there is one process") == 1
+    assert not any(hasattr(p, "to_local") for p in model.parameters())
+
+
 def test_precision_is_that_of_autocast(engines: list[Engine]) -> None:
     seen: list[torch.dtype] = []
 

@@ -13,7 +13,9 @@ import pytest
 
 from lavis.common.construct import ConfigError
 from lavis.common.registry import UnknownEntryError
-from lavis.runners.hooks import STANDARD, Log, Timer, build_hooks
+from lavis.runners.hooks.base import STANDARD, build_hooks
+from lavis.runners.hooks.log import Log
+from lavis.runners.hooks.timer import Timer
 from lavis.runners.runner import Runner
 from tests.fake_run import fake_runner
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from lavis.common.checkpoint import read_checkpoint
 from lavis.runners.ema import Ema
 from lavis.runners.failures import LossGuard, RunError
-from lavis.runners.hooks import Hook, Profiler
-from lavis.runners.runner import Runner, StepRecord
+from lavis.runners.hooks.base import Hook, StepRecord
+from lavis.runners.hooks.profiler import Profiler
+from lavis.runners.runner import Runner
 from lavis.structures import Batch
 from tests.fake_run import FakeModel, fake_runner, run_config
 
@@ -176,7 +177,7 @@ def test_a_gradient_that_is_no_number(make: Maker) -> None:
 def test_overflows_of_a_loss_scaler_are_no_faults(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = make(model=infinite_gradient(), clip_grad_norm=1.0, epochs=1, max_steps=1, valid_splits=[])
     monkeypatch.setattr(type(runner.engine), "scaler", property(lambda engine: object()))
-    runner._step(StepRecord(0, 0, 0, {}, 0.1))
+    runner.steps._step(StepRecord(0, 0, 0, {}, 0.1), runner.progress)
     assert runner.progress.skipped == 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lavis.common.checkpoint import CheckpointError
 from lavis.common.config import Config, load_config
 from lavis.common.io import WriteError
 from lavis.common.locking import BusyError, sole_writer
@@ -105,6 +106,19 @@ def test_evaluation_without_training_says_so(models: list[FakeModel], config: Ca
     assert "was not trained here: evaluating the weights of model.weights" in (folder / "run.log").read_text()
     assert not (folder / "checkpoints").exists()
     assert len(models[-1].asked) == 3
+
+
+def test_a_training_without_best_weights_is_not_evaluated_as_untrained(
+    models: list[FakeModel], config: Callable[..., Config]
+) -> None:
+    folder = runs.train(config())
+    (folder / "checkpoints" / "best.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"best\.safetensors is not there, but .*step_000008 is.*run\.resume=never"
+    ):
+        runs.evaluate(config())
+    runs.evaluate(config(resume=str(folder / "checkpoints" / "step_000008" / "weights.safetensors")))
+    runs.evaluate(config(resume="never"))
 
 
 def test_weights_to_evaluate_can_be_named(models: list[FakeModel], config: Callable[..., Config]) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from lavis.common.checkpoint import CheckpointError, read_checkpoint
 from lavis.runners.failures import Interrupted, RunError, StopRequest, memory_advice
-from lavis.runners.hooks import Hook
-from lavis.runners.runner import Runner, StepRecord
+from lavis.runners.hooks.base import Hook, StepRecord
+from lavis.runners.runner import Runner
 from lavis.runners.state import Snapshot
 from lavis.structures import Batch
-from tests.fake_run import FakeData, FakeModel, fake_runner
+from tests.fake_run import FakeData, FakeModel, StartError, fake_runner
 
 Maker = Callable[..., Runner]
 
@@ -175,9 +175,31 @@ def test_without_validation_the_last_weights_are_the_best(make: Maker) -> None:
     assert results["fake_test"]["total"] == 3
 
 
-def test_a_metric_that_is_not_there(make: Maker) -> None:
-    with pytest.raises(ValueError, match=r"run\.monitor wants 'mAP' of the split 'val'.*error, agg_metrics, total"):
+def test_a_metric_that_is_not_there_is_noticed_before_anything_is_done(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make()
+    whole.train()
+    kept = sorted(whole.saver.folder.iterdir())
+    monkeypatch.setattr(StartError, "predictable", True)
+    runner = make(monitor={"metric": "mAP"}, resume="never")
+    with pytest.raises(ValueError, match=r"wants 'mAP' of the split 'val'.*will give .*agg_metrics, error, skipped"):
+        runner.train()
+    assert runner.progress.global_step == 0
+    assert sorted(whole.saver.folder.iterdir()) == kept
+    make("other", monitor={"metric": "skipped", "mode": "min"}).train()
+
+
+def test_a_metric_that_cannot_say_its_names_costs_no_training(make: Maker) -> None:
+    with pytest.raises(
+        ValueError, match=r"run\.monitor wants 'mAP' of the split 'val'.*gave.*error, agg_metrics, total"
+    ):
         make(monitor={"metric": "mAP"}).train()
+    again, calls = make(), Calls()
+    again.hooks.append(calls)
+    again.train()
+    assert len(calls.rates) == 4  # the second epoch
+    assert len(again.engine.model.asked) == 5  # type: ignore[union-attr,arg-type] # and its validation
 
 
 def test_max_steps_and_going_on(make: Maker) -> None:

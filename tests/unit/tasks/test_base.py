@@ -129,3 +129,12 @@ def test_result_files_of_another_form(tmp_path: Path, content: str, message: str
     with pytest.raises(FileFormatError, match=message) as caught:
         read_results(path)
     assert "a.json" in str(caught.value)
+
+
+def test_names_of_figures_with_those_of_kinds() -> None:
+    samples = [sample("a", "seen"), sample("b")]
+    task = MomentRetrieval()
+    figures = task.evaluate(samples, [prediction("a", (0, 5)), prediction("b")])
+    assert task.names(samples) == set(figures)
+    assert "seen/mIoU" in figures
+    assert MomentRetrieval([Temporal(), Constant(1)]).names(samples) is None
