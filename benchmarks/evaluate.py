@@ -6,8 +6,8 @@
 ``lavis evaluate`` on generated videos with 2.8 queries each, as Charades-STA has them, in CALCE's first stage with
 random weights and its five beams. The second way is the originals': batch 1, the video encoded for every query, and
 transformers' search as it is, which repeats the encoder's states for every beam. As its time is the same for each
-query, it is measured on one query of each video (of two videos with --quick). Bars: 2.5 times the queries per second (2 with
---quick, where a video has 8 frames and encoding it matters less), and the same answers.
+query, it is measured on one query of each video (of two videos with --quick). Bars: 2.5 times the queries per second
+(2 with --quick, where a video has 8 frames and encoding it matters less), and the same answers.
 """
 
 from __future__ import annotations
