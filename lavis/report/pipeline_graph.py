@@ -31,7 +31,7 @@ STATES = {
     "failed": "failed",
     "not done": "not done yet",
 }
-WIDTH, STAGE_HEIGHT, FILE_HEIGHT, ROW_GAP, COLUMN_GAP, MARGIN = 196, 76, 30, 30, 22, 8
+WIDTH, STAGE_HEIGHT, FILE_HEIGHT, ROW_GAP, COLUMN_GAP, MARGIN = 216, 76, 30, 30, 22, 8
 NAME_LENGTH = 24
 CORPUS = "generate"
 
