@@ -56,6 +56,24 @@ def test_round_trip(runner: Runner) -> None:
     assert same(captured(runner, copied=True), before)
 
 
+def test_the_loss_scaler_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scalers: dict[int, torch.amp.GradScaler] = {}
+
+    def scaler_of(engine: Any) -> torch.amp.GradScaler:
+        return scalers.setdefault(id(engine), torch.amp.GradScaler("cpu", init_scale=8.0))
+
+    runner = fake_runner(tmp_path, epochs=1, max_steps=2, valid_splits=[])
+    monkeypatch.setattr(type(runner.engine), "scaler", property(scaler_of))
+    scaler = runner.engine.scaler
+    scaler.scale(torch.ones(1))
+    scaler.update(3.0)
+    runner.train()
+    scaler.update(5.0)
+    reload(runner)
+    runner.engine.close()
+    assert scaler.get_scale() == 3.0
+
+
 def same(one: Any, two: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return torch.equal(one, two)
