@@ -1,9 +1,9 @@
-"""A pipeline of two stages whose trainings and evaluations are fakes that write what the real ones do."""
+"""Runners with a small model, and a pipeline whose trainings and evaluations are fakes that write what real ones do."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import yaml
 
 from lavis.runners import pipeline as pipelines
 from lavis.runners.pipeline import run_pipeline
+from lavis.runners.runner import Runner
+from tests.fake_run import FakeModel, fake_runner
 
 Run = Callable[..., list[tuple[str, bool]]]
 
@@ -76,3 +78,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> Ru
         return [(result.name, result.skipped) for result in run_pipeline("both.yaml", options, **more)]
 
     return start
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
+    """Makes runners with a small model of their own; their engines are closed behind the test."""
+    made: list[Runner] = []
+
+    def build(folder: str = "run", model: FakeModel | None = None, **settings: Any) -> Runner:
+        made.append(fake_runner(tmp_path / folder, model, **settings))
+        return made[-1]
+
+    yield build
+    for runner in made:
+        runner.engine.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,9 @@ from lavis.runners.hooks.base import Hook, StepRecord
 from lavis.runners.hooks.profiler import Profiler
 from lavis.runners.runner import Runner
 from lavis.structures import Batch
-from tests.fake_run import FakeModel, fake_runner, run_config
+from tests.fake_run import FakeModel, run_config
 
 Maker = Callable[..., Runner]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    made: list[Runner] = []
-
-    def build(folder: str = "run", model: FakeModel | None = None, **settings: Any) -> Runner:
-        made.append(fake_runner(tmp_path / folder, model, **settings))
-        return made[-1]
-
-    yield build
-    for runner in made:
-        runner.engine.close()
 
 
 class Weights(Hook):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,9 @@ from lavis.runners.hooks.base import Hook, StepRecord
 from lavis.runners.runner import Runner
 from lavis.runners.state import Snapshot
 from lavis.structures import Batch
-from tests.fake_run import FakeData, FakeModel, StartError, fake_runner
+from tests.fake_run import FakeData, FakeModel, StartError
 
 Maker = Callable[..., Runner]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Maker]:
-    made: list[Runner] = []
-
-    def build(folder: str = "run", model: FakeModel | None = None, **settings: Any) -> Runner:
-        made.append(fake_runner(tmp_path / folder, model, **settings))
-        return made[-1]
-
-    yield build
-    for runner in made:
-        runner.engine.close()
 
 
 class Calls(Hook):
