@@ -1,4 +1,5 @@
-"""The command ``lavis``: train, evaluate, infer, merge, pipeline, localize, convert, list, show, report, quickstart.
+"""The command ``lavis``: train, evaluate, infer, merge, pipeline, localize, convert, list, show, report, quickstart,
+and those of ``lavis.scoring_commands``.
 
 Everything heavy is imported by the command that needs it, so that help and lists come at once. Errors a user can mend
 are one message and exit code 2; ``--traceback`` or ``LAVIS_TRACEBACK=1`` shows where they arose.
@@ -11,6 +12,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from lavis.scoring_commands import add_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -265,12 +268,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, config: bool = False) -> Any:
+    def add(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, config: bool = False, example: str = ""
+    ) -> Any:
         command = commands.add_parser(
             name,
             help=text,
             description=text,
-            epilog=f"Example:\n  {_EXAMPLES[name]}",
+            epilog=f"Example:\n  {example or _EXAMPLES[name]}",
             formatter_class=argparse.RawDescriptionHelpFormatter,  # examples stay in one line
         )
         command.set_defaults(function=function)
@@ -303,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     quickstart = add("quickstart", _quickstart, "Train and evaluate a small model on generated videos.")
     quickstart.add_argument("--system", default="calce", help="default: %(default)s")
     _add_options(quickstart)
+    add_commands(add)
     return parser
 
 

@@ -133,6 +133,8 @@ class RegistryNamespace:
         self.readers: Registry[Any] = Registry("video reader", "lavis.processors.readers")
         self.formats: Registry[Any] = Registry("annotation format", "lavis.datasets.formats")
         self.datasets: Registry[Any] = Registry("dataset", "lavis.datasets", skip=("base", "build", "prior"))
+        self.protocols: Registry[Any] = Registry("scoring protocol", "lavis.scoring.protocols")
+        self.judges: Registry[Any] = Registry("judge", "lavis.scoring.judges")
         self.tasks: Registry[Any] = Registry("task", "lavis.tasks")
         self.metrics: Registry[Any] = Registry("metric", "lavis.metrics")
         self.schedules: Registry[Any] = Registry("schedule", "lavis.runners.schedules", one_file=True)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from lavis.common.io import read_text
 from lavis.common.registry import registry
-from lavis.metrics._matching import interpolated_precision, match, overlap, pad
 from lavis.metrics.base import Metric
 from lavis.models.codecs._windows import clean_labelled, is_window, window_list
+from lavis.scoring.overlap import overlap
+from lavis.scoring.precision import interpolated_precision, match
+from lavis.scoring.ragged import Ragged
 from lavis.structures import Prediction, VideoSample
 
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -102,8 +104,8 @@ def _class_figures(truths: dict[str, list[list[float]]], ranked: list[tuple[str,
     for owner, window in ranked:
         if owner in windows:
             windows[owner].append(window)
-    padded, real = pad(list(truths.values()))
-    candidates, _ = pad(list(windows.values()))
+    padded, real = Ragged.of(list(truths.values())).padded()
+    candidates, _ = Ragged.of(list(windows.values())).padded()
     found = match(candidates, padded, real, list(_THRESHOLDS))
     # Back from the predictions of each sample to those of the class, in rank order.
     waiting = {name: iter(marks) for name, marks in zip(truths, found, strict=True)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, SupportsFloat
+from typing import ClassVar
 
+from lavis.scoring.rounding import shortened
 from lavis.structures import Prediction, VideoSample
 
 
@@ -105,14 +106,3 @@ def grouped(
 
 def _truth(sample: VideoSample) -> Prediction:
     return Prediction(sample.id, list(sample.moments or ()), frame_scores=[1.0 for _ in sample.saliency or ()])
-
-
-def shortened(names: Sequence[object], limit: int = 5) -> str:
-    """The first names and how many more there are, for messages."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(str, names[:limit])) + more
-
-
-def two_decimals(value: SupportsFloat) -> float:
-    """``value`` as the field's evaluators print it: rounded by formatting, which ``round`` does not always equal."""
-    return float(f"{float(value):.2f}")

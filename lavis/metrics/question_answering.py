@@ -2,21 +2,24 @@
 
 Source: the ``videoqa`` and ``videogqa`` tasks of MR.BLIP (sudo-Boris/mr-Blip), whose grounded figures are those of
 NExT-GQA (Xiao et al., 2024). Differs: answers are read from text and not only from the letter, and a text that names no
-option is counted.
+option is counted. How answers are read, and the arithmetic of spans, are those of ``lavis.scoring``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from lavis.common.registry import registry
-from lavis.metrics.base import Metric, shortened
-from lavis.structures import Moment, Prediction, VideoSample
+import numpy as np
 
-_LETTER = re.compile(
-    r"\s*(?:option\s+|answer:?\s+)?(?:\(([A-Za-z])\).*|([A-Za-z])\s*(?:[.:)].*)?)", re.DOTALL | re.IGNORECASE
-)
+from lavis.common.registry import registry
+from lavis.metrics.base import Metric
+from lavis.scoring.grounded_answers import GROUNDED, best_overlaps, grounding_marks
+from lavis.scoring.multiple_choice_text import option_index
+from lavis.scoring.rounding import shortened
+from lavis.structures import Prediction, VideoSample
+
+_NAMES = {f"Io{kind}@{level}": f"TIo{kind}@{level}" for kind in "UP" for level in (0.3, 0.5)}
+"""Figures that MR.BLIP calls otherwise."""
 
 
 @registry.metrics.register("question_answering")
@@ -55,22 +58,6 @@ class QuestionAnswering(Metric):
         }
 
 
-def option_index(text: str, options: Sequence[str]) -> int | None:
-    """Index of the option a text names: by its words, or by its letter (``B``, ``(B)``, ``Option B``, ``B. a dog``).
-
-    Returns:
-        ``None`` where it names none.
-    """
-    words = [_plain(option) for option in options]
-    if _plain(text) in words:
-        return words.index(_plain(text))
-    found = _LETTER.fullmatch(text[:1000])
-    if not found:
-        return None
-    index = ord((found[1] or found[2]).upper()) - ord("A")
-    return index if not options or index < len(options) else None
-
-
 def chosen_option(sample: VideoSample, prediction: Prediction) -> int | None:
     """Index of the option a prediction chose: what its codec read (``scores["option"]``), else what its text names."""
     if "option" in prediction.scores:
@@ -98,36 +85,13 @@ def true_option(sample: VideoSample) -> int:
 
 def grounding(pairs: Sequence[tuple[VideoSample, Prediction]], right: Sequence[bool]) -> dict[str, float]:
     """NExT-GQA's figures in percent; each is taken at the truth that suits the prediction best."""
-    best_iou, best_iop = [], []
-    for sample, prediction in pairs:
+    for sample, _ in pairs:
         if not sample.moments:
             raise ValueError(f"sample {sample.id} has no true moment, so its grounding cannot be scored")
-        parts = [_parts(truth, prediction.moments[0]) for truth in sample.moments] if prediction.moments else []
-        best_iou.append(max([0.0, *(iou for iou, _ in parts)]))
-        best_iop.append(max([0.0, *(iop for _, iop in parts)]))
-    count = len(right)
-    figures = {
-        "Acc@GQA": sum(r and iop >= 0.5 for r, iop in zip(right, best_iop, strict=True)) / count * 100,
-        "mIoP": sum(best_iop) / count * 100,
-        "mIoU": sum(best_iou) / count * 100,
-    }
-    for level in (0.3, 0.5):
-        figures[f"TIoP@{level}"] = sum(iop >= level for iop in best_iop) / count * 100
-        figures[f"TIoU@{level}"] = sum(iou >= level for iou in best_iou) / count * 100
-    return figures
-
-
-def _parts(truth: Moment, predicted: Moment) -> tuple[float, float]:
-    """IoU (by the hull of both) and intersection over prediction; below 0 where they are apart.
-
-    A prediction without length has IoU 0, and lies wholly inside the truth or not at all.
-    """
-    if predicted.length == 0:
-        return 0.0, float(truth.start <= predicted.start <= truth.end)
-    shared = min(truth.end, predicted.end) - max(truth.start, predicted.start)
-    hull = max(truth.end, predicted.end) - min(truth.start, predicted.start)
-    return shared / hull, shared / predicted.length
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").casefold()
+    spans = [p.moments[0].to_list() if p.moments else (np.nan, np.nan) for _, p in pairs]
+    truths = [[moment.to_list() for moment in sample.moments or ()] for sample, _ in pairs]
+    overlaps, shares = best_overlaps(np.array(spans, dtype=np.float64), truths)
+    marks = grounding_marks(overlaps, shares)
+    grounded = np.asarray(right, dtype=np.float64) * (shares >= GROUNDED)
+    figures = {"Acc@GQA": float(grounded.mean() * 100)}
+    return figures | {_NAMES.get(name, name): float(values.mean() * 100) for name, values in marks.items()}

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lavis.common.io import PathLike, read_text, write_text
+from lavis.common.io import PathLike, write_text
 from lavis.report.curves import Curve, chart
+from lavis.report.document import document, framed, theme_button
 from lavis.report.markup import duration, element, figure, joined, text
 from lavis.report.results_table import ALL_QUERIES, TableRow, results_table
 from lavis.report.timelines import CaseTimeline, queries_section
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets" / "report"
 HEADLINE_COLUMNS = ("R1@0.5", "R1@0.7", "mIoU")
 
 
@@ -62,41 +62,15 @@ def write_report(
     sections += more
     if facts or config:
         sections.append(("conditions", "Conditions", _conditions(facts, config or {})))
-    body = joined(
-        [
-            element("a", "To the results", href="#results", class_="skip"),
-            _header(title, headline or _headline(rows), rows),
-            _navigation(sections),
-            element("main", joined(_section(*section) for section in sections)),
-            element("footer", element("p", "Made by LAVIS Moments. This page loads nothing from elsewhere.")),
-        ]
-    )
+    body = framed(_header(title, headline or _headline(rows), rows), sections)
     return write_text(path, document(title, body))
 
 
-def document(title: str, body: str) -> str:
-    """A whole page around a body, with the style and script of all pages."""
-    style, script = (read_text(ASSETS / name) for name in ("page.css", "page.js"))
-    head = joined(
-        [
-            element("meta", charset="utf-8"),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", name="color-scheme", content="light dark"),
-            element("title", text(title)),
-            f"<style>\n{style}</style>",
-            element("noscript", "<style>.controls{display:none}</style>"),
-        ]
-    )
-    page = element("html", element("head", head), element("body", body, f"<script>\n{script}</script>"), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
-
-
 def _header(title: str, headline: str, rows: Sequence[TableRow]) -> str:
-    button = element("button", "Theme", type="button", id="theme", hidden=True, aria_label="Switch light and dark")
     tiles = _tiles(rows)
     return element(
         "header",
-        element("div", element("p", "Video moment retrieval", class_="over"), button, class_="top"),
+        element("div", element("p", "Video moment retrieval", class_="over"), theme_button(), class_="top"),
         element("h1", text(title)),
         element("p", text(headline), class_="headline"),
         tiles,
@@ -150,21 +124,6 @@ def _best_baseline(rows: Sequence[TableRow], column: str) -> float | None:
         if row.role == "baseline" and row.group == rows[0].group and column in row.values
     ]
     return max(values, default=None)
-
-
-def _navigation(sections: Sequence[tuple[str, str, str]]) -> str:
-    links = [element("a", text(name), href=f"#{anchor}") for anchor, name, _ in sections]
-    return element("nav", *links, aria_label="Sections")
-
-
-def _section(anchor: str, name: str, content: str) -> str:
-    return element(
-        "section",
-        element("h2", text(name), id=f"{anchor}-title"),
-        content,
-        id=anchor,
-        aria_labelledby=f"{anchor}-title",
-    )
 
 
 def _conditions(facts: Mapping[str, Any], config: Mapping[str, str]) -> str:

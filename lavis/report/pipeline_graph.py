@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.io import PathLike, read_json, write_text
+from lavis.report.document import document
 from lavis.report.layers import arranged
 from lavis.report.markup import duration, element, joined, text
-from lavis.report.page import document
 
 KINDS = {
     ".safetensors": "weights", ".pth": "weights", ".bin": "weights", ".jsonl": "predictions", ".json": "annotations",

@@ -41,6 +41,10 @@ class Prediction:
         scores: named scalars.
         frame_scores: score of each frame or 2-second clip, for highlights; empty if there are none.
         malformed: whether the text could not be read as moments (then ``moments`` holds the codec's fallback).
+        captions: what happens in each moment, in the order of ``moments``; empty where the task asks for none.
+
+    Raises:
+        ValueError: if there are captions, but not one for each moment.
     """
 
     id: str
@@ -49,6 +53,12 @@ class Prediction:
     scores: Mapping[str, float] = field(default_factory=dict)
     frame_scores: list[float] = field(default_factory=list)
     malformed: bool = False
+    captions: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.captions and len(self.captions) != len(self.moments):
+            counts = f"{len(self.captions)} captions for {len(self.moments)} moments"
+            raise ValueError(f"prediction {self.id}: {counts}; give one for each")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready mapping; ``from_json`` inverts it."""
@@ -59,6 +69,8 @@ class Prediction:
             row["frame_scores"] = self.frame_scores
         if self.malformed:
             row["malformed"] = True
+        if self.captions:
+            row["captions"] = self.captions
         return row
 
     @classmethod
@@ -83,7 +95,14 @@ class Prediction:
             scores=dict(row.get("scores", {})),
             frame_scores=list(row.get("frame_scores", [])),
             malformed=bool(row.get("malformed", False)),
+            captions=_captions(identity, row.get("captions", [])),
         )
+
+
+def _captions(identity: Any, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(caption, str) for caption in value):
+        raise ValueError(f"prediction {identity}: captions must be a list of texts, got {value!r:.80}")
+    return list(value)
 
 
 def _row(moment: Moment) -> list[float]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lavis.common.construct import build_part
 from lavis.common.io import FileFormatError, read_json, read_jsonl, write_json
 from lavis.common.registry import registry
-from lavis.metrics.base import Metric, grouped, shortened
+from lavis.metrics.base import Metric, grouped
+from lavis.scoring.rounding import shortened
 from lavis.structures import Batch, Prediction, VideoSample
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lavis.metrics import qvhighlights, temporal
+from lavis.scoring.scorer import score
 
 Case = tuple[str, Callable[[], float]]
 Row = dict[str, Any]
@@ -61,9 +61,9 @@ def _compare_given(key: str, rows: list[Row], truth: list[Row], recorded: Any) -
         rows = rows + rows[:2]
     brief = recorded.get("brief", recorded)
     if "MR-full-R1-avg" in brief:
-        return equal(temporal.report(rows), recorded)
+        return equal(score("calce", rows).figures, recorded)
     rows = [_official(row, brief, constant="constant" in key) for row in rows]
-    return equal(qvhighlights.report(rows, truth), recorded)
+    return equal(score("qvhighlights", rows, truth).figures, recorded)
 
 
 def _official(row: Row, brief: Mapping[str, Any], constant: bool) -> Row:
@@ -92,9 +92,9 @@ def _shipped(golden: Path, file: str, kind: str, recorded: Any) -> Callable[[], 
         ]
         if kind.startswith("official"):
             scored = [{**r, "pred_relevant_windows": [[*w, 1.0] for w in r["pred_relevant_windows"]]} for r in rows]
-            ours = qvhighlights.report(scored, rows)
+            ours = score("qvhighlights", scored, rows).figures
             return 0.0 if "error" in recorded else equal(ours, recorded)
-        return equal(temporal.report(rows + rows[:2] if "duplicated" in kind else rows), recorded)
+        return equal(score("calce", rows + rows[:2] if "duplicated" in kind else rows).figures, recorded)
 
     return compare
 
@@ -121,17 +121,14 @@ def data_folder(golden: Path) -> Path | None:
 
 def official_sample(folder: Path) -> float:
     """Moment-DETR's own sample predictions: all 104 figures its repository prints for them."""
-    predictions, truths = (
-        [json.loads(line) for line in (folder / "qvhighlights" / name).read_text().splitlines()]
-        for name in ("sample_val_preds.jsonl", "highlight_val_release.jsonl")
-    )
+    files = [folder / "qvhighlights" / name for name in ("sample_val_preds.jsonl", "highlight_val_release.jsonl")]
     recorded = json.loads((folder / "qvhighlights" / "sample_val_preds_metrics_raw.json").read_text())
-    return equal(qvhighlights.report(predictions, truths), recorded)
+    return equal(score("qvhighlights", *files).figures, recorded)
 
 
 def _listed(unit: Path, recorded: Row) -> float:
     rows = json.loads((unit / "metrics_project.json").read_text())["submission"]
-    ours = temporal.listed_recall(rows, recorded["iou_thresholds"])
+    ours = score("moment_retrieval", rows).figures["listed"]
     return equal(ours, {key: recorded[key] for key in ("r1", "r1_avg", "mIoU", "invalid")})
 
 

@@ -29,6 +29,10 @@ COMMANDS = [
     "show",
     "report",
     "quickstart",
+    "score",
+    "audit",
+    "submit",
+    "ceiling",
 ]
 EXPERIMENT = "experiments/calce/qvh_stage1"
 

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "lavis"
 
 FLOORS = {
     "common": 0,
+    "scoring": 1,
     "structures": 1,
     "layers": 2,
     "processors": 3,
@@ -27,8 +28,15 @@ FLOORS = {
     "convert": 9,
     "report": 9,
     "demo": 9,
+    "scoring_commands": 9,
 }
-STRANGERS = {("models", "datasets"), ("runners", "preparation"), ("preparation", "runners")}
+STRANGERS = {
+    ("scoring", "structures"),
+    ("structures", "scoring"),
+    ("models", "datasets"),
+    ("runners", "preparation"),
+    ("preparation", "runners"),
+}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in FLOORS)
 
 

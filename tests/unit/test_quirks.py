@@ -19,6 +19,7 @@ from lavis.models.keyframes import KeyframeSettings
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
 from lavis.processors.view import View
 from lavis.runners.pipeline_stages import read_stages
+from lavis.scoring import leaderboards
 
 LEDGER = Path(__file__).resolve().parents[2] / "docs" / "quirks.md"
 CONFIGS = {
@@ -40,13 +41,16 @@ SETTINGS: dict[str, Any] = {
 
 
 def rows() -> list[list[str]]:
-    """Cells of the first table, header left out."""
+    """Cells of the tables of parameters, headers left out."""
     lines = [line for line in LEDGER.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in cells if len(row) == 6][1:]
+    return [row for row in cells if len(row) == 6 and row[0] != "system" and not row[0].startswith("-")]
 
 
-ROWS = rows()
+ALL_ROWS = rows()
+SCORING = re.compile(r"`(protocols|judges|leaderboards)\.(\w+)\.(\w+)`")
+ROWS = [row for row in ALL_ROWS if not SCORING.fullmatch(row[2])]
+SCORING_ROWS = [row for row in ALL_ROWS if SCORING.fullmatch(row[2])]
 
 
 def signature_default(target: Any, key: str) -> Any:
@@ -124,6 +128,21 @@ def test_defaults_are_as_written(row: list[str]) -> None:
             assert written[1] in value
         else:
             assert plain(value) == yaml.safe_load(written[1]), f"{name}: {key} is {value!r}"
+
+
+@pytest.mark.parametrize("row", SCORING_ROWS, ids=lambda row: row[2].strip("`"))
+def test_scoring_defaults_are_as_written(row: list[str]) -> None:
+    found = SCORING.fullmatch(row[2])
+    written = re.match(r"`([^`]*)`", row[3])
+    assert found is not None and written is not None
+    kind, name, option = found.groups()
+    if kind == "leaderboards":
+        value = signature_default(getattr(leaderboards, name), option)
+    elif option in ("missing", "extra"):
+        value = getattr(registry.protocols.get(name), option)
+    else:
+        value = signature_default(registry.kinds()[kind].get(name), option)
+    assert plain(value) == yaml.safe_load(written[1])
 
 
 def test_the_ledger_is_no_shorter_than_it_was() -> None:

@@ -38,6 +38,8 @@ BASES = {
     "readers": "lavis.processors.readers.base.VideoReader",
     "formats": "lavis.datasets.formats.base.AnnotationFormat",
     "datasets": "lavis.datasets.base.MomentDataset",
+    "protocols": "lavis.scoring.base.Protocol",
+    "judges": "lavis.scoring.judges.base.Judge",
     "tasks": "lavis.tasks.base.Task",
     "metrics": "lavis.metrics.base.Metric",
     "schedules": "lavis.runners.schedules.Schedule",
@@ -79,6 +81,11 @@ TOY_FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoders", "eva_vit"): {"image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2},
     ("encoders", "timm_vit"): {"model": "vit_tiny_patch16_224", "image_size": 32},
     ("samplers", "fps"): {"fps": 1.0},
+    ("judges", "batch"): {"requests": "requests.jsonl"},
+    ("judges", "local"): {"model": "none"},
+    ("judges", "openai"): {"model": "none"},
+    ("judges", "recorded"): {"file": "none.jsonl"},
+    ("metrics", "magqa"): {"judge": {"name": "recorded", "file": "none.jsonl"}},
 }
 
 

@@ -18,7 +18,7 @@ from benchmarks import (
     gpu,
     memory,
     scaling,
-    scorer,
+    score,
     startup,
     train_step,
 )
@@ -175,10 +175,25 @@ def test_the_exponent_of_a_power_law() -> None:
 
 
 @pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
-def test_scorer(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(scorer, "RATIO", bar)
-    assert scorer.main(["--quick", "--threads", "1", "--repeats", "1"]) == status
-    assert "all figures: equal" in capsys.readouterr().out
+def test_score(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(score, "RATIO", bar)
+    monkeypatch.setattr(score, "FEW", 500)
+    for name in ("CPU", "COMMAND", "MEMORY"):
+        monkeypatch.setattr(score, name, NEVER)  # no time is asserted here
+    assert score.main(["--quick", "--threads", "1", "--repeats", "1"]) == status
+    text = capsys.readouterr().out
+    assert "all figures: equal" in text
+    assert "moment_retrieval: " in text
+
+
+def test_score_without_the_published_sample(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAVIS_TEST_DATA", str(tmp_path))
+    monkeypatch.setattr(score, "QUERIES", 40)
+    monkeypatch.setattr(score, "FEW", 100)
+    score.main(["--quick", "--threads", "1", "--repeats", "1"])
+    assert "40 made-up queries" in capsys.readouterr().out
 
 
 def test_gpu_code_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,35 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lavis.metrics.question_answering import QuestionAnswering, chosen_option, option_index, true_option
+from lavis.metrics.question_answering import QuestionAnswering, chosen_option, true_option
 from lavis.structures import Moment, Prediction, VideoSample
 
 OPTIONS = ["dance.", "a man.", "walk away.", "sit.", "eat."]
-
-
-@pytest.mark.parametrize(
-    ("text", "index"),
-    [
-        ("Option B", 1),
-        ("B", 1),
-        ("(c) walk away", 2),
-        ("Answer: D.", 3),
-        ("E) eat", 4),
-        ("a man", 1),  # words come before letters
-        (" Walk away ", 2),
-        ("b", 1),
-        ("a woman", None),
-        ("F", None),
-        ("", None),
-        ("maybe C", None),
-    ],
-)
-def test_option_index(text: str, index: int | None) -> None:
-    assert option_index(text, OPTIONS) == index
-
-
-def test_without_options_any_letter_counts() -> None:
-    assert option_index("Option G", []) == 6
 
 
 def question(identity: str, answer: str | None = "Option A", **fields: object) -> VideoSample:

@@ -1,0 +1,92 @@
+"""E.T. Bench in training and evaluation: the figures of the protocol ``etbench``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lavis.common.registry import registry
+from lavis.metrics._protocol import ProtocolMetric
+from lavis.scoring.etbench.captioning import Filler
+from lavis.scoring.etbench.choosing import Referring
+from lavis.scoring.protocols.etbench import ETBench, EvsFailures
+from lavis.scoring.rounding import shortened
+from lavis.scoring.sentence_similarity import DEFAULT_MODEL
+from lavis.structures import Prediction, VideoSample
+
+FIELD = "etbench"
+"""Where a sample carries its record ``{task, source, idx, video, duration, tgt?, p?, o?, g?, ...}``: in ``extra``."""
+
+
+@registry.metrics.register("etbench")
+class ETBenchMetric(ProtocolMetric):
+    """Columns of the benchmark's table and merged figures, in percent, and ``total``; of the tasks that are there.
+
+    Answers are read from ``prediction.text``, or where that is empty from ``prediction.moments``. Captions are scored
+    only with Java and the extra ``metrics``, sentence similarity only with its model: names of figures are not known
+    beforehand.
+
+    Args:
+        referring: see the protocol.
+        evs_failures: see the protocol.
+        random_captions: see the protocol.
+        seed: see the protocol.
+        tasks: see the protocol.
+        sentence_model: see the protocol.
+    """
+
+    predictable = False
+
+    def __init__(
+        self,
+        referring: Referring = "auto",
+        evs_failures: EvsFailures = "excluded",
+        random_captions: Filler = "constant",
+        seed: int = 0,
+        tasks: list[str] | None = None,
+        sentence_model: str = DEFAULT_MODEL,
+    ) -> None:
+        super().__init__(
+            ETBench(
+                mode="text",
+                referring=referring,
+                evs_failures=evs_failures,
+                random_captions=random_captions,
+                seed=seed,
+                tasks=tasks,
+                sentence_model=sentence_model,
+            )
+        )
+
+    def rows(self, sample: VideoSample, prediction: Prediction) -> tuple[dict[str, Any], dict[str, Any]]:
+        record = record_of(sample)
+        name = f"{record['task']}/{record['source']}/{record['idx']}"
+        moments = [moment.to_list() for moment in prediction.moments]
+        return {"id": name, "text": prediction.text, "moments": moments}, dict(record)
+
+    def known(self) -> list[tuple[VideoSample, Prediction]]:
+        """The pairs whose truth is known: all, or none where a split has no truth.
+
+        Raises:
+            ValueError: if some have it and some do not, or a sample carries no record; names the ids.
+        """
+        unknown = [sample.id for sample, _ in self.pairs if not {"tgt", "p"} & record_of(sample).keys()]
+        if len(unknown) == len(self.pairs):
+            return []
+        if unknown:
+            raise ValueError(f"{len(unknown)} of {len(self.pairs)} samples have no truth: {shortened(unknown)}")
+        return self.pairs
+
+
+def record_of(sample: VideoSample) -> Mapping[str, Any]:
+    """The record of a sample.
+
+    Raises:
+        ValueError: if it carries none.
+    """
+    record = sample.extra.get(FIELD)
+    if not isinstance(record, Mapping) or not {"task", "source", "idx"} <= record.keys():
+        raise ValueError(
+            f"sample {sample.id} carries no record of E.T. Bench (extra[{FIELD!r}]: task, source, idx, ...)"
+        )
+    return record
