@@ -48,6 +48,7 @@ EXTRAS = {
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"),
         *("nbformat>=5", "nbclient>=0.10", "ipykernel>=6"),
+        "pycocoevalcap>=1.2",
     ],
 }
 
