@@ -185,7 +185,7 @@ class SecondsText(WindowText):
         if self.style == "frame_indices":
             return self._unit(sample)
         if self.style == "seconds_integers":
-            return lambda seconds: whole_second(seconds, sample.duration)
+            return round
         return lambda seconds: seconds
 
     def _replaced(self, target: str) -> str:
@@ -217,12 +217,6 @@ class _Written(dict[int, str]):
     def __missing__(self, number: int) -> str:
         text = self[number] = str(self._codec.replacements.get(number, number))
         return text
-
-
-def whole_second(seconds: float, duration: float) -> int:
-    """The nearest whole second, but none past the end of a video that a time lies in; an ``int`` stays as it is."""
-    nearest = round(seconds)
-    return math.floor(duration) if seconds <= duration < nearest else nearest
 
 
 def split_numbers(tokenizer: Any, below: int) -> list[int]:
