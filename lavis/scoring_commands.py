@@ -226,7 +226,7 @@ def _submit(args: argparse.Namespace) -> int:
         raise ValueError(f"submit --benchmark {args.benchmark} needs {', '.join(lacking)}")
     if args.benchmark != "qvhighlights":
         return _submit_answers(args)
-    from lavis.scoring.submission import write_submission
+    from lavis.scoring.windows.submission import write_submission
 
     path = write_submission(Path(args.out), (args.val, args.annotations_val), (args.test, args.annotations_test))
     print(f"archive for the server: {path} ({path.stat().st_size:,} bytes)")
@@ -235,7 +235,7 @@ def _submit(args: argparse.Namespace) -> int:
 
 def _submit_answers(args: argparse.Namespace) -> int:
     """The files of STAR's and TVQA's servers."""
-    from lavis.scoring.leaderboards import question_ids, star_submission, tvqa_submission
+    from lavis.scoring.questions.leaderboards import question_ids, star_submission, tvqa_submission
 
     ids = None if args.annotations_test is None else question_ids(args.annotations_test)
     if args.benchmark == "star":

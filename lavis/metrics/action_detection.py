@@ -18,9 +18,9 @@ from lavis.common.io import read_text
 from lavis.common.registry import registry
 from lavis.metrics.base import Metric
 from lavis.models.codecs._windows import clean_labelled, is_window, window_list
-from lavis.scoring.overlap import overlap
-from lavis.scoring.precision import interpolated_precision, match
-from lavis.scoring.ragged import Ragged
+from lavis.scoring.windows.overlap import overlap
+from lavis.scoring.windows.precision import interpolated_precision, match
+from lavis.scoring.windows.ragged import Ragged
 from lavis.structures import Prediction, VideoSample
 
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -9,9 +9,9 @@ from lavis.common.registry import registry
 from lavis.metrics._protocol import ProtocolMetric
 from lavis.scoring.etbench.captioning import Filler
 from lavis.scoring.etbench.choosing import Referring
+from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL
 from lavis.scoring.protocols.etbench import ETBench, EvsFailures
 from lavis.scoring.rounding import shortened
-from lavis.scoring.sentence_similarity import DEFAULT_MODEL
 from lavis.structures import Prediction, VideoSample
 
 FIELD = "etbench"

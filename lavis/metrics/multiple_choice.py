@@ -7,9 +7,9 @@ from typing import Any, Literal
 from lavis.common.registry import registry
 from lavis.metrics._protocol import ProtocolMetric
 from lavis.metrics.question_answering import true_option
-from lavis.scoring.choice_benchmarks import Benchmark
-from lavis.scoring.multiple_choice_text import Rule
 from lavis.scoring.protocols.multiple_choice import MultipleChoice
+from lavis.scoring.questions.benchmarks import Benchmark
+from lavis.scoring.questions.text import Rule
 from lavis.scoring.scorer import score
 from lavis.structures import Prediction, VideoSample
 

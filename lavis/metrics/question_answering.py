@@ -13,8 +13,8 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.metrics.base import Metric
-from lavis.scoring.grounded_answers import GROUNDED, best_overlaps, grounding_marks
-from lavis.scoring.multiple_choice_text import option_index
+from lavis.scoring.questions.grounded import GROUNDED, best_overlaps, grounding_marks
+from lavis.scoring.questions.text import option_index
 from lavis.scoring.rounding import shortened
 from lavis.structures import Prediction, VideoSample
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from lavis.common.registry import registry
 from lavis.metrics._protocol import ProtocolMetric
-from lavis.scoring.highlights import CLIP_SECONDS
 from lavis.scoring.protocols.qvhighlights import RANGES
 from lavis.scoring.protocols.qvhighlights import QVHighlights as Official
 from lavis.scoring.scorer import score
+from lavis.scoring.windows.highlights import CLIP_SECONDS
 from lavis.structures import Prediction, VideoSample
 
 

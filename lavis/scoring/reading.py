@@ -135,10 +135,13 @@ def chosen_form(source: Source, forms: Sequence[Form[R]], what: str) -> Form[R]:
 
 
 def has_form(source: Source, forms: Sequence[Form[R]]) -> Form[R] | None:
-    """The form that all first rows have, of those that are not kept apart, or ``None``."""
+    """The form that most of the first rows have, of those that are not kept apart, or ``None``.
+
+    A row that lacks it is one that cannot be read, and no reason to refuse the others.
+    """
     first = source.peek()
     joint = [form for form in forms if not form.apart]
-    return next((form for form in joint if first and all(form.fits(row) for row in first)), None)
+    return next((form for form in joint if 2 * sum(map(form.fits, first)) > len(first)), None)
 
 
 def _is_lines(path: Path) -> bool:

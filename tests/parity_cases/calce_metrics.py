@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import unittest
@@ -13,6 +14,7 @@ from lavis.scoring.scorer import score
 
 Case = tuple[str, Callable[[], float]]
 Row = dict[str, Any]
+Keys = tuple[str, ...]
 
 
 def cases(golden: Path) -> Iterator[Case]:
@@ -21,12 +23,13 @@ def cases(golden: Path) -> Iterator[Case]:
     for path in sorted(unit.glob("metrics_*.json")):
         content = json.loads(path.read_text())
         name = f"unit/{path.stem}"
+        inside = list(parts(content))
         if "shipped" in path.stem:
             for file, results in content.items():
                 for kind, recorded in results.items():
                     yield f"{name} {file} {kind}", _shipped(golden, file, kind, recorded)
-        elif any(_is_submission(value) for value in content.values()):
-            yield from _given(name, content)
+        elif any(_is_submission(part) for _, part in inside):
+            yield from _given(name, inside)
         elif "iou_thresholds" in content:
             yield name, lambda content=content: _listed(unit, content)
         else:
@@ -36,15 +39,46 @@ def cases(golden: Path) -> Iterator[Case]:
         yield "qvhighlights sample_val_preds (official)", lambda: official_sample(folder)
 
 
-def _given(name: str, content: Row) -> Iterator[Case]:
-    """Cases of a file that holds its inputs: predictions, perhaps truth, and ``expected...`` results."""
-    rows = next(value for value in content.values() if _is_submission(value))
-    truth = next((value for value in content.values() if value is not rows and _is_truth(value)), rows)
-    results = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+def parts(content: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Everything in a file that is rows or a result, or lies around them, with the keys that lead to it."""
+    yield keys, content
+    if isinstance(content, Mapping) and not _is_result(content):
+        for key, value in content.items():
+            yield from parts(value, (*keys, str(key)))
+    elif isinstance(content, list) and not _is_submission(content) and not _is_truth(content):
+        for number, value in enumerate(content):
+            if isinstance(value, Mapping):
+                yield from parts(value, (*keys, str(value.get("name", number))))
+
+
+def _given(name: str, inside: list[tuple[Keys, Any]]) -> Iterator[Case]:
+    """Cases of a file that holds its inputs: results, each with the predictions and the truth that lie nearest."""
+    submissions = [(keys, part) for keys, part in inside if _is_submission(part)]
+    truths = [(keys, part) for keys, part in inside if _is_truth(part)]
+    results = [(keys, part) for keys, part in inside if _is_result(part)]
     if not results:
-        yield name, _unknown(name, content)
-    for key, recorded in results.items():
-        yield f"{name} {key}", lambda key=key, recorded=recorded: _compare_given(key, rows, truth, recorded)
+        yield name, _unknown(name, dict.fromkeys(" ".join(keys) for keys, _ in inside))
+    for keys, recorded in results:
+        rows = _nearest(keys, submissions)
+        apart = [(at, part) for at, part in truths if part is not rows and not _is_submission(part)]
+        truth = _nearest(keys, apart) if apart else rows
+        key = " ".join(keys)
+        yield f"{name} {key}", lambda k=key, r=rows, t=truth, c=recorded: _compare_given(k, r, t, c)
+
+
+def _nearest(keys: Keys, candidates: list[tuple[Keys, Any]]) -> Any:
+    """The candidate, the first of several, that shares most of the keys leading to it."""
+
+    def shared(candidate: tuple[Keys, Any]) -> int:
+        return sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(keys, candidate[0], strict=False))
+        )
+
+    return max(candidates, key=shared)[1]
+
+
+def _is_result(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("brief" in value or any(str(key).startswith("MR-") for key in value))
 
 
 def _is_submission(value: Any) -> bool:
@@ -128,6 +162,7 @@ def official_sample(folder: Path) -> float:
 
 def _listed(unit: Path, recorded: Row) -> float:
     rows = json.loads((unit / "metrics_project.json").read_text())["submission"]
+    assert list(recorded["r1"]) == [str(level) for level in recorded["iou_thresholds"]], "figures of other thresholds"
     ours = score("moment_retrieval", rows).figures["listed"]
     return equal(ours, {key: recorded[key] for key in ("r1", "r1_avg", "mIoU", "invalid")})
 

@@ -11,7 +11,7 @@ from lavis.models.codecs._windows import clean_labelled, clean_mr_blip, read_cal
 from lavis.models.codecs.base import TimeCodec
 from lavis.models.codecs.relative_text import RelativeText
 from lavis.models.codecs.seconds_text import SecondsText, replacements_for, split_numbers
-from lavis.scoring.overlap import seconds_overlap
+from lavis.scoring.windows.overlap import seconds_overlap
 from lavis.structures import ModelOutput, Moment, VideoSample
 
 Row = dict[str, Any]

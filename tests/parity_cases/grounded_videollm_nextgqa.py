@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from lavis.scoring.grounded_answers import overlap_and_share
-from lavis.scoring.overlap import hull_overlap
+from lavis.scoring.questions.grounded import overlap_and_share
 from lavis.scoring.scorer import score
+from lavis.scoring.windows.overlap import hull_overlap
 
 Case = tuple[str, Callable[[], float]]
 
@@ -52,6 +52,10 @@ def parts(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from parts(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(content, list) and not interval_list(content):
+        for number, value in enumerate(content):
+            if isinstance(value, Mapping):
+                yield from parts(value, f"{key}.{number}".lstrip("."))
 
 
 def printed_lines(content: Any) -> Iterator[tuple[str, list[float]]]:
@@ -72,10 +76,15 @@ def printed_lines(content: Any) -> Iterator[tuple[str, list[float]]]:
 def interval_rows(content: Any) -> Iterator[tuple[str, list[tuple[list[float], list[float], list[float]]]]]:
     """Lists of ``(interval, interval, figures)``; the true interval stands first where names tell."""
     for key, part in parts(content):
-        if isinstance(part, list) and part:
-            rows = [_interval_row(row) for row in part]
-            if all(row is not None for row in rows):
-                yield key, [row for row in rows if row is not None]
+        rows = interval_list(part) if isinstance(part, list) else None
+        if rows:
+            yield key, rows
+
+
+def interval_list(part: list[Any]) -> list[tuple[list[float], list[float], list[float]]] | None:
+    """The rows of a list that holds nothing but ``(interval, interval, figures)``."""
+    rows = [row for row in map(_interval_row, part) if row is not None]
+    return rows if rows and len(rows) == len(part) else None
 
 
 def _interval_row(row: Any) -> tuple[list[float], list[float], list[float]] | None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lavis.scoring.multiple_choice_text import gold_text, hawkeye_correct, plain_question_text, question_text
 from lavis.scoring.protocols.direct_grounding import DirectGrounding
 from lavis.scoring.protocols.recursive_grounding import printed
+from lavis.scoring.questions.text import gold_text, hawkeye_correct, plain_question_text, question_text
+from lavis.scoring.recursive.replay import best_overlap, replay
 from lavis.scoring.scorer import score
-from lavis.scoring.window_replay import best_overlap, replay
 
 Case = tuple[str, Callable[[], float]]
 Row = dict[str, Any]

@@ -16,9 +16,9 @@ from typing import Any
 
 from lavis.scoring.captions.tools import captions_available
 from lavis.scoring.etbench.records import CAPTIONING
+from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL, local_folder
 from lavis.scoring.etbench.table import COLUMNS, task_means
 from lavis.scoring.scorer import score
-from lavis.scoring.sentence_similarity import DEFAULT_MODEL, local_folder
 from tests.parity_cases._meco_edges import edge_cases, equal, same_captions, same_windows
 
 Case = tuple[str, Callable[[], float]]

@@ -20,8 +20,8 @@ import numpy as np
 
 from lavis.scoring.base import Row as ScoringRow
 from lavis.scoring.base import RowError, ScoringError
+from lavis.scoring.meco.structural_tokens import Boundaries, boundaries, event_captions, read_structural_tokens
 from lavis.scoring.scorer import ScoreReport, score
-from lavis.scoring.structural_tokens import Boundaries, boundaries, event_captions, read_structural_tokens
 
 Case = tuple[str, Callable[[], float]]
 Row = dict[str, Any]

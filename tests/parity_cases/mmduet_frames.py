@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.scoring.base import ScoringError
-from lavis.scoring.protocols._frame_grounding import FIGURES
+from lavis.scoring.frames.grounding import FIGURES
 from lavis.scoring.scorer import ScoreReport, score
 
 Case = tuple[str, Callable[[], float]]

@@ -107,7 +107,7 @@ def analyzed(folder: Path, name: str, entry: Mapping[str, Any]) -> float:
         path = folder / entry["n_line"].split()[0]
     else:
         word = name.removeprefix("analyze_").partition("_")[0]
-        path = first_of(folder, *(p.name for p in sorted(folder.glob(f"magqa_{word}*.jsonl")) if is_judged(p)))
+        path = first_of(folder, *(p.name for p in sorted(folder.glob(f"*{word}*.jsonl")) if is_judged(p)))
     figures = score("magqa", path, reply_rule="first_character", **options).figures["original"]
     assert figures["printed"] == entry["last_line"], f"{figures['printed']} instead of {entry['last_line']}"
     if "n_line" in entry:
@@ -135,8 +135,7 @@ def requests(folder: Path, path: Path, recorded: Rows) -> float:
     """Our batch of requests, with the recorded prompt and the original's names, is the recorded one."""
     system, asked = (message["content"] for message in recorded[0]["body"]["messages"])
     model = recorded[0]["body"]["model"]
-    user = "Question: {question}\nGround Truth Answer: {gold}\nPredicted Answer: {predicted}"
-    assert asked.startswith("Question: "), asked
+    user = template(asked, pairs_asked(folder, predictions_of(folder, path)))
     with tempfile.TemporaryDirectory() as scratch:
         prompt, written = Path(scratch, "prompt.txt"), Path(scratch, "requests.jsonl")
         prompt.write_text(f"[system]\n{system}\n[user]\n{user}\n")
@@ -149,6 +148,28 @@ def requests(folder: Path, path: Path, recorded: Rows) -> float:
     for row, other in zip(ours, recorded, strict=True):
         assert row == other, f"{row['custom_id']}: {row} instead of {other}"
     return 0.0
+
+
+def pairs_asked(folder: Path, predictions: Rows) -> list[tuple[str, str, str]]:
+    """Question, reference and answer of each pair that a judge has to rate, in order."""
+    asked: list[tuple[str, str, str]] = []
+
+    class Noting(Judge):
+        def replies(self, pairs: Sequence[Pair]) -> list[Reply]:
+            asked.extend(pair.texts for pair in pairs)
+            return ["1" for _ in pairs]
+
+    judged(folder, predictions, Noting(), "whole")
+    return asked
+
+
+def template(asked: str, pairs: Sequence[tuple[str, str, str]]) -> str:
+    """What is asked, with blanks for the texts of one of the pairs, which stand in it in their order."""
+    for texts in pairs:
+        found = re.fullmatch("(.*?)" + "(.*?)".join(map(re.escape, texts)) + "(.*)", asked, re.DOTALL)
+        if found:
+            return "".join(map("".join, zip(found.groups(), ("{question}", "{gold}", "{predicted}", ""), strict=True)))
+    raise AssertionError(f"asks about none of the pairs that are to be rated: {asked}")
 
 
 def results(folder: Path, path: Path, recorded: Rows) -> float:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lavis.scoring.structural_tokens import Boundaries, StructuralTokens, boundaries, suppress
+from lavis.scoring.meco.structural_tokens import Boundaries, StructuralTokens, boundaries, suppress
 
 # Multiples of 1/64 are exact in single precision, so that equal stays equal under the changes made below.
 LEVELS = st.integers(-64, 64).map(lambda n: n / 64)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lavis.scoring.base import Estimate
-from lavis.scoring.highlights import highlights
-from lavis.scoring.overlap import THRESHOLDS, hull_overlap, overlap, top1_overlap, topk_overlap, union_overlap
-from lavis.scoring.precision import average_precisions
 from lavis.scoring.scorer import score
+from lavis.scoring.windows.highlights import highlights
+from lavis.scoring.windows.overlap import THRESHOLDS, hull_overlap, overlap, top1_overlap, topk_overlap, union_overlap
+from lavis.scoring.windows.precision import average_precisions
 from lavis.structures import Moment
 
 BOUND = st.integers(0, 150) | st.floats(0, 150)
@@ -119,9 +119,19 @@ def test_recall_takes_the_best_truth_of_the_first_window(queries: Queries) -> No
 
 # Over the protocols
 
+# The mean precision is half a hundredth, which float sums in other orders put on either side.
+ON_THE_EDGE: Queries = [
+    *[([[0, 0]], [[0, 1.0]])] * 4,
+    ([[0, 0], [16, 17]], [[16, 17.0]]),
+    ([[0, 0]], [[0, 1.0]]),
+    ([[0, 0], [0, 1]], [[0, 1.0]] * 6),
+    ([[0, 1], [0, 0], [0, 0], [0, 1], [0, 1]], [[0, 1.0]] * 6),
+]
+
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(queries=QUERIES, seed=st.integers(0, 99))
+@example(queries=ON_THE_EDGE, seed=0)
 @settings(deadline=None, max_examples=30)
 def test_order_of_queries_and_equal_predictions(protocol: str, queries: Queries, seed: int) -> None:
     rows = rows_of(queries)
@@ -129,7 +139,7 @@ def test_order_of_queries_and_equal_predictions(protocol: str, queries: Queries,
     answers, truths = list(rows), list(rows)
     random.Random(seed).shuffle(answers)
     random.Random(seed + 1).shuffle(truths)
-    assert score(protocol, answers, truths).headline == pytest.approx(found.headline)
+    assert score(protocol, answers, truths).headline == found.headline
     again = score(protocol, [{**row, "qid": f"QVHighlight_{row['qid']}"} for row in rows], rows)
     assert again.figures == found.figures  # equal predictions under another spelling of the ids
     for name, estimate in found.scored.estimates.items():

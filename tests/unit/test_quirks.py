@@ -19,7 +19,7 @@ from lavis.models.keyframes import KeyframeSettings
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
 from lavis.processors.view import View
 from lavis.runners.pipeline_stages import read_stages
-from lavis.scoring import leaderboards
+from lavis.scoring.questions import leaderboards
 
 LEDGER = Path(__file__).resolve().parents[2] / "docs" / "quirks.md"
 CONFIGS = {

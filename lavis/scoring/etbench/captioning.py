@@ -23,7 +23,7 @@ from lavis.scoring.captions.matching import UNMATCHED, ascii_only, caption_pairs
 from lavis.scoring.captions.pairs import Corpus
 from lavis.scoring.captions.tools import CaptionTools
 from lavis.scoring.etbench.grounding import THRESHOLDS, Result, Sample, numpy_rounded
-from lavis.scoring.sentence_similarity import SentenceSimilarity
+from lavis.scoring.etbench.sentence_similarity import SentenceSimilarity
 
 CAPTION_FIGURES = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SentSim")
 _MOST_PROPOSALS = 1000

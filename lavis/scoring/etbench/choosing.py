@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from lavis.scoring.sentence_similarity import SentenceSimilarity
+from lavis.scoring.etbench.sentence_similarity import SentenceSimilarity
 
 Referring = Literal["auto", "stop", "go_on"]
 Letters = Literal["meco", "repaired"]

@@ -16,7 +16,7 @@ import numpy as np
 from lavis.scoring.base import Array, Row, RowError, window_array
 from lavis.scoring.etbench.captions_text import captions
 from lavis.scoring.etbench.windows_text import time_point, windows
-from lavis.scoring.structural_tokens import Boundaries, boundaries, event_captions, read_structural_tokens
+from lavis.scoring.meco.structural_tokens import Boundaries, boundaries, event_captions, read_structural_tokens
 
 CHOOSING = ("rar", "eca", "rvq")
 GROUNDING = ("tvg", "epm", "tal", "evs", "vhd")

@@ -17,10 +17,10 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Derived, Estimate, Form, Pairs, Protocol, Scored, Tally
-from lavis.scoring.overlap import THRESHOLDS, top1_overlap
-from lavis.scoring.precision import average_precisions
-from lavis.scoring.rounding import mean_by_threshold, two_decimals
-from lavis.scoring.window_forms import WindowAnswer, WindowTruth, answer_forms, count_problems, joined, truth_forms
+from lavis.scoring.rounding import id_order, mean_by_threshold, two_decimals
+from lavis.scoring.windows.forms import WindowAnswer, WindowTruth, answer_forms, count_problems, joined, truth_forms
+from lavis.scoring.windows.overlap import THRESHOLDS, top1_overlap
+from lavis.scoring.windows.precision import average_precisions
 
 RANGES = ("short", "middle", "long", "full")
 _NO_WINDOWS = np.zeros((0, 2))
@@ -71,13 +71,14 @@ class Calce(Protocol[WindowAnswer, WindowTruth]):
             [_NO_WINDOWS if answer is None else answer.windows for answer in pairs.answers],
             [t.windows if n == 1 else np.tile(t.windows, (n, 1)) for t, n in zip(pairs.truths, rows, strict=True)],
         )
+        order = id_order(pairs.ids)
         levels = {level: two_decimals(np.mean(ious >= level) * 100) for level in {*THRESHOLDS, *self.recall_at}}
         recall = {str(level): levels[level] for level in THRESHOLDS}
         everything: dict[str, Any] = {
-            "mAP": mean_by_threshold(precisions),
+            "mAP": mean_by_threshold(precisions[order]),
             "R1": recall,
             "R1-avg": float(np.mean(list(recall.values()))),
-            "mIoU": float(np.mean(ious)),
+            "mIoU": float(np.mean(ious[order])),
             "invalid_pred_num": sum(not len(first) or bool((first[0] == -1).any()) for first in firsts),
         }
         headline = {

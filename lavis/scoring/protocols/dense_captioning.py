@@ -30,7 +30,7 @@ _NOTHING = Events(np.zeros((0, 2)), [])
 
 @registry.protocols.register("dense_captioning")
 class DenseCaptioning(Protocol[Story, Truth]):
-    """See the module.
+    """SODA_c, METEOR, CIDEr and F1 of events with sentences, as the ActivityNet line or MMDuet computes them.
 
     Args:
         variant: ``activitynet`` (VTimeLLM's scripts) or ``mmduet``.

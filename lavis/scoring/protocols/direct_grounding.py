@@ -19,7 +19,7 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Estimate, Form, Pairs, Policy, Protocol, Row, RowError, Scored, Tally
-from lavis.scoring.overlap import hull_overlap
+from lavis.scoring.windows.overlap import hull_overlap
 
 Unit = Literal["frames", "seconds"]
 _WHOLE = re.compile(r"\d+")

@@ -37,9 +37,9 @@ from lavis.scoring.etbench.records import (
     read_line,
     read_question,
 )
+from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL, SentenceModelError, SentenceSimilarity
 from lavis.scoring.etbench.table import COLUMNS, MERGED, derived, table
 from lavis.scoring.etbench.windows_text import windows
-from lavis.scoring.sentence_similarity import DEFAULT_MODEL, SentenceModelError, SentenceSimilarity
 
 _TOKEN_SLACK = 1.0
 """Seconds: the last frame of a video ends at the next whole second."""

@@ -17,8 +17,8 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Row, RowError, Scored, Tally
-from lavis.scoring.overlap import overlap
-from lavis.scoring.window_forms import WindowAnswer, WindowTruth, answer_forms, count_problems, query_id, truth_forms
+from lavis.scoring.windows.forms import WindowAnswer, WindowTruth, answer_forms, count_problems, query_id, truth_forms
+from lavis.scoring.windows.overlap import overlap
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 _LINE = re.compile(r"(\S+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)##(.*)")

@@ -22,11 +22,10 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Estimate, ExtraPolicy, Form, Pairs, Policy, Protocol, Scored, ScoringError, Tally
-from lavis.scoring.frame_sweep import THRESHOLDS, WINDOWS
+from lavis.scoring.frames import grounding, highlights
+from lavis.scoring.frames.rows import FrameAnswer, FrameTruth, QvhSpans, answer_forms, truth_forms
+from lavis.scoring.frames.sweep import THRESHOLDS, WINDOWS
 from lavis.scoring.pairing import paired
-from lavis.scoring.protocols import _frame_grounding as grounding
-from lavis.scoring.protocols import _frame_highlights as highlights
-from lavis.scoring.protocols._frame_rows import FrameAnswer, FrameTruth, QvhSpans, answer_forms, truth_forms
 
 Task = Literal["grounding", "highlights"]
 

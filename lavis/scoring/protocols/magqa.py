@@ -38,8 +38,8 @@ from lavis.scoring.base import (
 )
 from lavis.scoring.judges._rating import Rule, rating
 from lavis.scoring.judges.base import Judge, Pair, Reply
-from lavis.scoring.protocols._in_span import LEAST, in_span_ratings, pairs_to_judge, ratings_of
-from lavis.scoring.protocols._timed_answers import (
+from lavis.scoring.replies.in_span import LEAST, in_span_ratings, pairs_to_judge, ratings_of
+from lavis.scoring.replies.rows import (
     UNTIMED,
     TimedAnswers,
     TimedReplies,

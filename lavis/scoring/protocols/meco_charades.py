@@ -9,12 +9,12 @@ Differs: see ``threshold`` and ``scale``; whether tokens are compared is an opti
 from __future__ import annotations
 
 from lavis.common.registry import registry
-from lavis.scoring.protocols._meco_grounding import MecoGrounding
+from lavis.scoring.meco.grounding import MecoGrounding
 
 
 @registry.protocols.register("meco_charades")
 class MecoCharades(MecoGrounding):
-    """Moments.
+    """R1, R5, mIoU and mAP of moments on Charades-STA, from MeCo's similarities or from windows.
 
     Args:
         compare_tokens: whether a frame of an event also needs a probability not below that of any other token, and runs

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lavis.common.registry import registry
-from lavis.scoring.highlights import RATINGS
-from lavis.scoring.protocols._meco_grounding import MOMENT_KEYS, MecoGrounding
+from lavis.scoring.meco.grounding import MOMENT_KEYS, MecoGrounding
+from lavis.scoring.windows.highlights import RATINGS
 
 
 @registry.protocols.register("meco_qvhighlights")

@@ -3,8 +3,8 @@
 Sources: Charades-STA (Gao et al., 2017), ActivityNet Captions (Krishna et al., 2017), TACoS (Regneri et al., 2013),
 whose figures are the same everywhere: a query is found if any of the first n windows overlaps a true one by at least m,
 where overlap is intersection over the smallest window that holds both; DiDeMo (Hendricks et al., 2017) and Ego4D NLQ
-(Grauman et al., 2022) have scripts of their own (``lavis/scoring/moment_figures.py``), whose figures stand beside them.
-Every query counts, and one whose text names no window has overlap 0, as Grounded-VideoLLM and others report it.
+(Grauman et al., 2022) have scripts of their own (``lavis/scoring/windows/figures.py``), whose figures stand beside
+them. Every query counts, and one whose text names no window has overlap 0, as Grounded-VideoLLM and others report it.
 
 Differs: variants stand under names of their own. ``union`` joins all predicted windows and all true ones and compares
 the two sets; ``best`` takes of all predicted windows the one that fits best, which no model could know; ``listed`` is
@@ -22,15 +22,8 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Form, Pairs, Policy, Protocol, Row, Scored, ScoringError, Tally
-from lavis.scoring.moment_rows import (
-    MomentAnswer,
-    MomentTruth,
-    Reader,
-    moment_answer_forms,
-    moment_truth_forms,
-    segments_to_seconds,
-)
-from lavis.scoring.protocols._moment_scores import (
+from lavis.scoring.windows.forms import count_problems
+from lavis.scoring.windows.moment_scores import (
     THRESHOLDS,
     add_common,
     add_didemo,
@@ -38,9 +31,16 @@ from lavis.scoring.protocols._moment_scores import (
     add_listed,
     rename,
 )
-from lavis.scoring.ragged import Ragged
-from lavis.scoring.window_forms import count_problems
-from lavis.scoring.window_text import digits_window, spoken_windows, token_window
+from lavis.scoring.windows.ragged import Ragged
+from lavis.scoring.windows.text import digits_window, spoken_windows, token_window
+from lavis.scoring.windows.truth_rows import (
+    MomentAnswer,
+    MomentTruth,
+    Reader,
+    moment_answer_forms,
+    moment_truth_forms,
+    segments_to_seconds,
+)
 
 Dataset = Literal["charades_sta", "activitynet_captions", "tacos", "didemo", "ego4d_nlq"]
 Reading = Literal["seconds", "time_tokens", "dev2024"]

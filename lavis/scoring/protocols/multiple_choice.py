@@ -19,9 +19,9 @@ import numpy as np
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Broken, Form, Pairs, Protocol, Scored, ScoringError, Tally
 from lavis.scoring.by_position import ids_by_position, renamed
-from lavis.scoring.choice_benchmarks import BENCHMARKS, Benchmark, figures_of
-from lavis.scoring.choice_rows import Choice, Question, answer_forms, truth_forms
-from lavis.scoring.multiple_choice_text import (
+from lavis.scoring.questions.benchmarks import BENCHMARKS, Benchmark, figures_of
+from lavis.scoring.questions.rows import Choice, Question, answer_forms, truth_forms
+from lavis.scoring.questions.text import (
     RULES,
     Rule,
     first_character_index,
@@ -46,7 +46,7 @@ class MultipleChoice(Protocol[Choice, Question]):
 
     Args:
         benchmark: which figures are reported; ``generic`` reports ``Acc`` and one figure for each kind of question.
-        rule: how a text is read, see ``lavis.scoring.multiple_choice_text``; ``None`` takes the benchmark's own
+        rule: how a text is read, see ``lavis.scoring.questions.text``; ``None`` takes the benchmark's own
             (``hawkeye`` for MVBench, ``videomme`` for Video-MME, else ``letter``).
         prefer_parenthesised: for the rule ``videomme``: ``(B)`` goes before any other letter.
         unreadable: whether a text that names no option is ``wrong``, or left out (``drop``); ``None`` takes the
@@ -57,7 +57,10 @@ class MultipleChoice(Protocol[Choice, Question]):
         ValueError: if a value is none of these.
     """
 
-    source = "MVBench and HawkEye (check), NExT-QA eval_next.py (doc-doc/NExT-GQA), Video-MME eval_your_results.py, STAR, TVQA"
+    source = (
+        "MVBench and HawkEye (check), NExT-QA eval_next.py (doc-doc/NExT-GQA), Video-MME eval_your_results.py, STAR, "
+        "TVQA"
+    )
     keys = ("Acc, or Avg, Mean, Overall", "one for each task, type, category or show", "lenient_correct")
 
     def __init__(

@@ -17,12 +17,12 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Estimate, Form, Pairs, Policy, Protocol, Scored, ScoringError, Tally
-from lavis.scoring.choice_rows import Choice, Question, question_id
-from lavis.scoring.choice_rows import truth_forms as question_forms
-from lavis.scoring.grounded_answers import GROUNDED, best_overlaps, grounding_marks
-from lavis.scoring.grounded_rows import GroundedAnswer, GroundedQuestion, answer_forms, truth_forms
-from lavis.scoring.multiple_choice_text import option_index
 from lavis.scoring.pairing import read
+from lavis.scoring.questions.grounded import GROUNDED, best_overlaps, grounding_marks
+from lavis.scoring.questions.grounded_rows import GroundedAnswer, GroundedQuestion, answer_forms, truth_forms
+from lavis.scoring.questions.rows import Choice, Question, question_id
+from lavis.scoring.questions.rows import truth_forms as question_forms
+from lavis.scoring.questions.text import option_index
 from lavis.scoring.reading import chosen_form, open_rows
 
 _PRINTED = {

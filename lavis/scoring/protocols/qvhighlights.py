@@ -18,12 +18,12 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Scored, Tally
-from lavis.scoring.overlap import top1_overlap
-from lavis.scoring.precision import average_precisions
-from lavis.scoring.protocols._clip_figures import clip_figures, rounded_clips, spread
-from lavis.scoring.ragged import Ragged
-from lavis.scoring.rounding import mean_by_threshold, recall_by_threshold
-from lavis.scoring.window_forms import WindowAnswer, WindowTruth, answer_forms, count_problems, joined, truth_forms
+from lavis.scoring.rounding import id_order, mean_by_threshold, recall_by_threshold
+from lavis.scoring.windows.clip_figures import clip_figures, rounded_clips, spread
+from lavis.scoring.windows.forms import WindowAnswer, WindowTruth, answer_forms, count_problems, joined, truth_forms
+from lavis.scoring.windows.overlap import top1_overlap
+from lavis.scoring.windows.precision import average_precisions
+from lavis.scoring.windows.ragged import Ragged
 
 RANGES: dict[str, tuple[float, float] | None] = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": None}
 """Seconds of a true window, above the first and up to the second; ``None`` takes all."""
@@ -75,11 +75,13 @@ class QVHighlights(Protocol[WindowAnswer, WindowTruth]):
         brief |= {f"MR-full-R1@{level}": ranges["full"]["MR-R1"][level] for level in ("0.5", "0.7")}
         brief = dict(sorted(brief.items()))
         clips, notes = clip_figures(pairs)
+        order = id_order(pairs.ids)
+        rounded = {name: rounded_clips(found, order) for name, found in clips.items()}
         for name, found in clips.items():
-            brief |= {f"{name}-{key.removeprefix('HL-')}": value for key, value in rounded_clips(found).items()}
+            brief |= {f"{name}-{key.removeprefix('HL-')}": value for key, value in rounded[name].items()}
             estimates[f"{name}-mAP"] = Estimate(found.precision.mean(axis=1))
             estimates[f"{name}-Hit1"] = Estimate(found.hit)
-        nested: Mapping[str, Any] = {**ranges, **{name: rounded_clips(found) for name, found in clips.items()}}
+        nested: Mapping[str, Any] = {**ranges, **rounded}
         return Scored({"brief": brief, **dict(sorted(nested.items()))}, dict(brief), estimates, notes=notes)
 
 
@@ -89,11 +91,12 @@ def _retrieval(pairs: Pairs[WindowAnswer, WindowTruth]) -> tuple[dict[str, Range
     first = Ragged.of([_NO_WINDOWS if a is None else a.top() for a in pairs.answers])
     truth = Ragged.of([t.windows for t in pairs.truths])
     lengths = truth.values[:, 1] - truth.values[:, 0]
+    order = id_order(pairs.ids)
     figures: dict[str, Range] = {}
     estimates: dict[str, Any] = {}
     for name, limits in RANGES.items():
         kept = truth if limits is None else truth.where((limits[0] < lengths) & (lengths <= limits[1]))
-        asked = np.nonzero(kept.counts)[0]
+        asked = order[kept.counts[order] > 0]
         if not len(asked):
             figures[name] = {"MR-mAP": {}, "MR-R1": {}}
             continue
@@ -103,8 +106,9 @@ def _retrieval(pairs: Pairs[WindowAnswer, WindowTruth]) -> tuple[dict[str, Range
         figures[name] = {"MR-mAP": mean_by_threshold(precisions), "MR-R1": recall_by_threshold(ious)}
         estimates[f"MR-{name}-mAP"] = Estimate(spread(precisions.mean(axis=1), asked, len(truth)))
         if name == "full":
-            estimates |= {f"MR-full-mAP@{at}": Estimate(precisions[:, i]) for at, i in (("0.5", 0), ("0.75", 5))}
-            estimates |= {f"MR-full-R1@{at}": Estimate((ious >= at).astype(np.float64)) for at in (0.5, 0.7)}
+            parts = {f"mAP@{at}": precisions[:, i] for at, i in (("0.5", 0), ("0.75", 5))}
+            parts |= {f"R1@{at}": (ious >= at).astype(np.float64) for at in (0.5, 0.7)}
+            estimates |= {f"MR-full-{key}": Estimate(spread(v, asked, len(truth))) for key, v in parts.items()}
     return figures, estimates
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from lavis.common.registry import registry
 from lavis.scoring.base import Broken, Estimate, Form, Pairs, Policy, Protocol, Scored, ScoringError, outside
 from lavis.scoring.by_position import ids_by_position, renamed
-from lavis.scoring.ragged import Array
-from lavis.scoring.recursive_rows import Rounds, Spans, answer_forms, truth_forms
-from lavis.scoring.window_replay import best_overlap, replay
+from lavis.scoring.recursive.replay import best_overlap, replay
+from lavis.scoring.recursive.rows import Rounds, Spans, answer_forms, truth_forms
+from lavis.scoring.windows.ragged import Array
 
 LEVELS = {"r03": 0.3, "r05": 0.5, "r07": 0.7}
 

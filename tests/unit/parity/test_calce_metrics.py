@@ -48,7 +48,7 @@ def recorded() -> dict[str, Any]:
     }
 
 
-def outcomes(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+def outcomes(folder: Path, content: Any) -> dict[str, Any]:
     unit = folder / "golden" / "calce" / "unit"
     unit.mkdir(parents=True, exist_ok=True)
     (unit / "metrics_official.json").write_text(json.dumps(content))
@@ -64,6 +64,34 @@ def test_official_outputs(tmp_path: Path) -> None:
     found = outcomes(tmp_path, recorded())
     assert sorted(found) == ["unit/metrics_official expected", "unit/metrics_official expected_constant_scores"]
     assert [case() for case in found.values()] == [0.0, 0.0]
+
+
+def layouts() -> dict[str, Any]:
+    """The same inputs and outputs, laid out otherwise."""
+    flat = recorded()
+    inputs = {key: flat[key] for key in ("submission", "ground_truth")}
+    scored, constant = flat["expected"], flat["expected_constant_scores"]
+    return {
+        "outputs together": {**inputs, "expected": {"scores": scored, "constant_scores": constant}},
+        "inputs and outputs": {"inputs": inputs, "outputs": {"scores": scored, "constant_scores": constant}},
+        "cases by name": {
+            "scores": {**inputs, "expected": scored},
+            "constant_scores": {**inputs, "expected": constant},
+        },
+        "a list of cases": [
+            {"name": "scores", **inputs, "expected": scored},
+            {"name": "constant_scores", **inputs, "expected": constant},
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_other_layouts(tmp_path: Path, name: str) -> None:
+    content = layouts()[name]
+    assert [case() for case in outcomes(tmp_path, content).values()] == [0.0, 0.0]
+    text = json.dumps(content).replace('"HL-mAP": ', '"HL-mAP": 1')
+    with pytest.raises(AssertionError, match="HL-mAP"):
+        next(iter(outcomes(tmp_path, json.loads(text)).values()))()
 
 
 def test_a_figure_that_differs_is_found(tmp_path: Path) -> None:

@@ -139,4 +139,6 @@ def test_the_form_of_most_rows_is_taken() -> None:
     forms = Toy().answer_forms
     rows = [{"line": "1: 2"}, {"id": 2, "guess": 1}, {"id": 3, "guess": 1}]
     assert chosen_form(open_rows(rows, "predictions"), forms, "predictions").name == "guesses"
-    assert has_form(open_rows(rows, "predictions"), forms) is None
+    found = has_form(open_rows(rows, "predictions"), forms)
+    assert found is not None and found.name == "guesses"
+    assert has_form(open_rows([*rows, {"x": 1}], "predictions"), forms) is None

@@ -14,7 +14,7 @@ from lavis.scoring.captions.tools import caption_tools, captions_available
 from lavis.scoring.etbench.captioning import CAPTION_FIGURES, Judges, captioned
 from lavis.scoring.etbench.grounding import Sample
 from lavis.scoring.etbench.records import Answer, Question
-from lavis.scoring.sentence_similarity import SentenceModelError, SentenceSimilarity
+from lavis.scoring.etbench.sentence_similarity import SentenceModelError, SentenceSimilarity
 
 
 class SameText(SentenceSimilarity):

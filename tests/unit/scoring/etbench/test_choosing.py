@@ -9,7 +9,7 @@ import pytest
 
 from lavis.scoring.base import Array
 from lavis.scoring.etbench.choosing import Choice, chosen_options, grounded_choice, meco_choice, referring_choice
-from lavis.scoring.sentence_similarity import SentenceSimilarity
+from lavis.scoring.etbench.sentence_similarity import SentenceSimilarity
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 
 from lavis.common.yaml_tree import ConfigError
 from lavis.scoring.base import Array, ScoringError
+from lavis.scoring.etbench.sentence_similarity import SentenceSimilarity
 from lavis.scoring.etbench.table import COLUMNS, MERGED
 from lavis.scoring.intervals import point_estimates
 from lavis.scoring.protocols import etbench
 from lavis.scoring.protocols.etbench import ETBench
 from lavis.scoring.scorer import ScoreReport, score
-from lavis.scoring.sentence_similarity import SentenceSimilarity
 
 Row = dict[str, Any]
 LETTERS = ("rar", "eca", "rvq")

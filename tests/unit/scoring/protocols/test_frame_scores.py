@@ -12,7 +12,7 @@ import pytest
 
 from lavis.common.yaml_tree import ConfigError
 from lavis.scoring.base import ScoringError
-from lavis.scoring.protocols._frame_rows import spans_of_clips
+from lavis.scoring.frames.rows import spans_of_clips
 from lavis.scoring.scorer import score
 
 Row = dict[str, Any]

@@ -184,9 +184,10 @@ def test_ratings_in_rows_need_no_judge_and_no_annotations(tmp_path: Path) -> Non
     wrong = [judged("1", [(1, "x")], [[4], [4]], ("A", [0, 3]))]
     with pytest.raises(ScoringError, match="ratings .* of 2 reference answers"):
         score("magqa", wrong)
-    wide = [judged("1", [(1, "x")], [[4, 4]], ("A", [0, 3]))]
-    with pytest.raises(ScoringError, match="of 2 replies, but there are 1"):
-        score("magqa", wide)
+    for output, problem in (([[4, 4]], "rates 2 replies, but the row has 1"), ([[1e300]], "must hold ratings")):
+        tally = score("magqa", [rows[1], judged("1", [(1, "x")], output, ("A", [0, 3]))]).pairs.tally
+        assert tally.unparseable == 1
+        assert problem in tally.examples["unparseable"][0]
 
 
 def test_one_rating_for_replies_taken_as_one() -> None:

@@ -1,0 +1,1 @@
+"""Scores of frames: smoothing, thresholds, and what they find."""

@@ -1,0 +1,1 @@
+"""MeCo's structural tokens: from similarities with frames to windows."""

@@ -1,0 +1,1 @@
+"""Recursive grounding: windows replayed from the answers of each turn."""

@@ -1,0 +1,1 @@
+"""Replies with times: which of them were said while they were true."""
