@@ -40,6 +40,7 @@ EXTRAS = {
     "vision": ["timm>=1.0", "torchvision>=0.19"],
     "metrics": ["pycocoevalcap>=1.2"],
     "asr": ["faster-whisper>=1.2"],
+    "ray": ["ray>=2.40"],
     "track": ["wandb>=0.18"],
     "fairscale": ["fairscale>=0.4.13"],
     "deepspeed": ["deepspeed>=0.16"],

@@ -55,6 +55,29 @@ def sole_writer(folder: Path, what: str) -> Iterator[None]:
             _release(lock)
 
 
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Waits until no other process is in such a block for the same file, for writes of a moment.
+
+    Args:
+        file: what is written; the lock is ``.<name>.lock`` beside it, whose folder is made if it is missing.
+
+    Raises:
+        WriteError: if that folder cannot be written to.
+    """
+    import fcntl
+
+    with explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # closing would not do where another thread has forked meanwhile
+        os.close(lock)
+
+
 def _acquired(folder: Path, what: str) -> int:
     import fcntl  # no part of Python on Windows, where the rest may still be used
 

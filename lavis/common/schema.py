@@ -76,6 +76,27 @@ class GenerationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeConfig:
+    """How videos are decoded, and how many may fail."""
+
+    # in a process of its own, so that no file can stop or kill a loader; auto: where there are loader processes
+    isolate: bool | Literal["auto"] = "auto"
+    seconds: float = 120.0  # that one video may take there, above 0
+    memory_mb: int = 4096  # MiB that one video may take there, at least 1
+    # samples of a data set's split that on_decode_error: skip may leave out: below 1 a share, rounded up, otherwise a
+    # number; null is any number
+    max_errors: float | None = 0.01
+
+    def __post_init__(self) -> None:
+        _above("seconds", self.seconds, 0)
+        _at_least("memory_mb", self.memory_mb, 1)
+        if self.max_errors is not None:
+            _at_least("max_errors", self.max_errors, 0)
+            if self.max_errors >= 1 and self.max_errors != int(self.max_errors):
+                raise ValueError(f"max_errors must be below 1 (a share) or a whole number, got {self.max_errors}")
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
     """How a model is trained and evaluated."""
 
@@ -107,6 +128,7 @@ class RunConfig:
     leftover: Literal["step", "carry"] = "step"  # iterations left at an epoch's end: step with them, or carry them over
     num_workers: int = 0  # loader processes of one process, at least 0
     worker_start: Literal["fork", "spawn", "forkserver"] | None = None  # of loader processes; null is Python's default
+    decode: DecodeConfig = field(default_factory=DecodeConfig)  # limits of reading videos
     debug: bool = False  # a quick look: one epoch of 7 iterations, and 7 batches of each evaluation
 
     learning_rate: float = 3e-4  # peak, above 0

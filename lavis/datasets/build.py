@@ -36,11 +36,10 @@ def build_dataset(
             for key, part in _mapping(fields["parts"], f"{where}.parts").items()
             if split in splits_of(part)
         }
-        if isinstance(fields.get("weights"), Mapping):
-            # Weights of parts that lack this split go; those that name no part stay, to be refused.
-            fields["weights"] = {
-                k: w for k, w in fields["weights"].items() if k in fields["parts"] or k not in node["parts"]
-            }
+        for key in ("weights", "sizes"):
+            if isinstance(fields.get(key), Mapping):
+                # Those of parts that lack this split go; those that name no part stay, to be refused.
+                fields[key] = {k: w for k, w in fields[key].items() if k in fields["parts"] or k not in node["parts"]}
     if "format" in fields:
         fields["format"] = build_part(registry.formats, fields["format"], f"{where}.format")
     dataset = build_part(

@@ -18,14 +18,12 @@ from lavis.common.registry import registry
 from lavis.datasets._files import missing_message, missing_names
 from lavis.datasets._folds import Fold
 from lavis.datasets._selection import Selection
-from lavis.datasets.base import Item, MomentDataset, Processor
+from lavis.datasets.base import Item, MomentDataset, OnError, Processor
 from lavis.datasets.formats.base import AnnotationFormat, check_choice
 from lavis.datasets.prior import join_priors, read_priors
-from lavis.processors.readers.base import VideoDecodeError
 from lavis.processors.subtitles import DigitLines, read_srt
 from lavis.structures import VideoSample
 
-OnError = Literal["raise", "skip"]
 OnMissingSubtitles = Literal["raise", "skip", "empty"]
 
 log = logging.getLogger(__name__)
@@ -101,7 +99,7 @@ class GroundingDataset(MomentDataset):
             raise ValueError(f"{where}.annotations has no split {split!r}; it has {', '.join(annotations) or 'none'}")
         self.where = where
         self.processor = processor
-        self.on_decode_error = on_decode_error
+        self.on_decode_error: OnError = on_decode_error
         self.on_missing_video = on_missing_video
         self.on_missing_subtitles = on_missing_subtitles
         self.on_malformed_subtitles: OnError = on_malformed_subtitles
@@ -122,7 +120,9 @@ class GroundingDataset(MomentDataset):
             path = filled(prior, split)
             samples = join_priors(samples, read_priors(path), str(path))
         self._names = [s.video for s in samples]  # as in the annotations: subtitles share them
-        samples = [replace(s, video=str(self._video(s.video)), dataset=dataset_name) for s in samples]
+        # A sample of text alone has no file.
+        paths = [str(self._video(s.video)) if s.video else "" for s in samples]
+        samples = [replace(s, video=path, dataset=dataset_name) for s, path in zip(samples, paths, strict=True)]
         super().__init__(dataset_name, split, train, samples, counts)
 
     def __getitem__(self, index: int) -> Item | None:
@@ -130,14 +130,7 @@ class GroundingDataset(MomentDataset):
         if sample is None:
             self.mark_skipped(index)
             return None
-        try:
-            return sample, self.processor(sample, self.train)
-        except VideoDecodeError as error:
-            if self.on_decode_error == "raise":
-                raise
-            log.warning("%s %s: item left out: %s", self.where, self.split, error)
-            self.mark_skipped(index)
-            return None
+        return self.framed(index, sample, self.processor, self.on_decode_error)
 
     def set_epoch(self, epoch: int) -> None:
         """Passes the epoch on to the processor, in training: evaluation is the same in every epoch."""
@@ -153,7 +146,7 @@ class GroundingDataset(MomentDataset):
             ValueError: if there is none, under ``on_missing_subtitles: raise``.
         """
         sample = self.samples[index]
-        if self.subtitles is None:
+        if self.subtitles is None or not self._names[index]:
             return sample
         path = self._subtitle_file(index)
         if not path.exists():
@@ -164,7 +157,7 @@ class GroundingDataset(MomentDataset):
         return replace(sample, subtitles=lines, speech=speech)
 
     def side_files(self, index: int) -> list[Path]:
-        if self.subtitles is None or not self._subtitle_file(index).exists():
+        if self.subtitles is None or not self._names[index] or not self._subtitle_file(index).exists():
             return []
         return [self._subtitle_file(index)]
 
@@ -182,13 +175,13 @@ class GroundingDataset(MomentDataset):
 
     def _with_files(self, samples: list[VideoSample], counts: Counter[str]) -> list[VideoSample]:
         """The samples whose files are there, or may be missing; notes the others in ``counts``."""
-        names = {f"{s.video}{self.video_suffix}" for s in samples}
+        names = {f"{s.video}{self.video_suffix}" for s in samples if s.video}
         gone = self._missing("videos", self.videos, names, self.on_missing_video == "raise", VIDEO_CURE)
         kept = [s for s in samples if f"{s.video}{self.video_suffix}" not in gone]
         counts["missing_videos"] = len(gone)
         counts["without_video"] = len(samples) - len(kept)
         if self.subtitles is not None:
-            names = {f"{s.video}.srt" for s in kept}
+            names = {f"{s.video}.srt" for s in kept if s.video}
             strict = self.on_missing_subtitles == "raise"
             gone = self._missing("subtitles", self.subtitles, names, strict, SUBTITLE_CURE)
             counts["missing_subtitles"] = len(gone)

@@ -1,4 +1,4 @@
-"""Several datasets as one: joined end to end, or mixed by weights with a share of each in every epoch."""
+"""Several datasets as one: joined end to end, or mixed by weights or sizes, with figures on each of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,44 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from lavis.common.quarantine import Found, Quarantine
 from lavis.common.registry import registry
 from lavis.datasets.base import Item, MomentDataset
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """What one part contributes.
+
+    Args:
+        samples: it has.
+        items: it has in an epoch.
+        share: of the items of an epoch, in [0, 1].
+        passes: through its samples in an epoch; below 1 some of them wait for a later one.
+        skipped: samples that could not be read so far.
+    """
+
+    samples: int
+    items: int
+    share: float
+    passes: float
+    skipped: int
+
+    def __str__(self) -> str:
+        shown = f"{self.items} items an epoch ({self.share:.1%}) of {self.samples} samples, {self.passes:.3g} passes"
+        return shown + (f", {self.skipped} skipped" if self.skipped else "")
 
 
 @registry.datasets.register("mixture")
 class MixtureDataset(MomentDataset):
     """Datasets under one name.
 
-    Without weights, and in evaluation, every sample of every part occurs once. With weights an epoch has ``length``
-    items, shared out in proportion; a part goes through all its samples before it repeats one, across epochs.
+    Without weights and sizes, and in evaluation, every sample of every part occurs once. With weights an epoch has
+    ``length`` items, shared out in proportion; with sizes so many of each part. A part goes through all its samples
+    before it repeats one, across epochs.
 
     Args:
         dataset_name: key in the configuration.
@@ -25,6 +51,7 @@ class MixtureDataset(MomentDataset):
         train: whether weights count.
         parts: name to dataset; at least one.
         weights: name to relative weight, above 0, for exactly the parts; ``None`` joins them.
+        sizes: name to items of an epoch, at least 0 and not all 0, for exactly the parts; not together with weights.
         length: items of a weighted epoch; ``None``: as many as all parts have.
         seed: of the order in which parts are gone through.
 
@@ -42,6 +69,7 @@ class MixtureDataset(MomentDataset):
         train: bool,
         parts: Mapping[str, MomentDataset],
         weights: Mapping[str, float] | None = None,
+        sizes: Mapping[str, int] | None = None,
         length: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -52,6 +80,8 @@ class MixtureDataset(MomentDataset):
             raise ValueError(
                 f"{where}.weights needs a number above 0 for each of {', '.join(parts)}, got {dict(weights)}"
             )
+        if sizes is not None:
+            _check_sizes(where, sizes, parts, weights)
         if length is not None and (length < 1 or weights is None):
             raise ValueError(f"{where}.length must be at least 1 and goes with weights, got {length}")
         self.parts = dict(parts)
@@ -60,6 +90,8 @@ class MixtureDataset(MomentDataset):
         total = sum(len(part) for part in parts.values())
         weighted = weights if train else None
         self._shares = shares(weighted, length or total) if weighted is not None else None
+        if sizes is not None and train:
+            self._shares = dict(sizes)
         self._index: list[tuple[str, int]] = []
         super().__init__(dataset_name, split, train, [], Counter())
         self.set_epoch(0)
@@ -71,6 +103,16 @@ class MixtureDataset(MomentDataset):
     def side_files(self, index: int) -> list[Path]:
         name, position = self._index[index]
         return self.parts[name].side_files(position)
+
+    def use_quarantine(self, quarantine: Quarantine) -> None:
+        for part in self.parts.values():
+            part.use_quarantine(quarantine)
+
+    @property
+    def quarantined(self) -> Found | None:
+        found = [part.quarantined for part in self.parts.values()]
+        known = [row for row in found if row is not None]
+        return Found(sum(row.videos for row in known), sum(row.samples for row in known)) if known else None
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the items of an epoch; without weights all epochs are alike."""
@@ -87,6 +129,19 @@ class MixtureDataset(MomentDataset):
         self.samples = [self.parts[name].samples[i] for name, i in self._index]
 
     @property
+    def sources(self) -> dict[str, SourceFigures]:
+        """Figures of each part, by name; those of parts that are mixtures themselves stand for theirs."""
+        items = {name: len(part) for name, part in self.parts.items()} if self._shares is None else self._shares
+        total = max(1, sum(items.values()))
+        return {
+            name: SourceFigures(
+                samples=len(part), items=items[name], share=items[name] / total,
+                passes=items[name] / max(1, len(part)), skipped=len(part.skipped_ids),
+            )
+            for name, part in self.parts.items()
+        }  # fmt: skip
+
+    @property
     def skipped_ids(self) -> list[str]:
         return [identity for part in self.parts.values() for identity in part.skipped_ids]
 
@@ -96,6 +151,17 @@ class MixtureDataset(MomentDataset):
         for part in self.parts.values():
             total.update(part.counts)
         return {**total, "samples": len(self)}
+
+
+def _check_sizes(
+    where: str, sizes: Mapping[str, int], parts: Mapping[str, MomentDataset], weights: Mapping[str, float] | None
+) -> None:
+    whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes.values())
+    if weights is not None or set(sizes) != set(parts) or not whole or not any(sizes.values()):
+        raise ValueError(
+            f"{where}.sizes needs a whole number of at least 0 for each of {', '.join(parts)}, not all 0, and no "
+            f"weights beside it; got {dict(sizes)}"
+        )
 
 
 def shares(weights: Mapping[str, float], length: int) -> dict[str, int]:

@@ -137,6 +137,11 @@ class FeatureCache:
             self._said.add(reason)
             logger.info("features are not kept: %s", reason)
 
+    @property
+    def refusals(self) -> list[str]:
+        """Why something was not kept so far, and what to change."""
+        return sorted(self._said)
+
     def statistics(self) -> dict[str, float]:
         """Videos found in memory and on disk, videos encoded, and MiB read and kept, since the model was built."""
         counts = self.store.counts

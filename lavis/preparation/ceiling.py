@@ -21,8 +21,8 @@ from lavis.common.assets import resolve_asset
 from lavis.common.construct import build_part
 from lavis.common.registry import registry
 from lavis.models.codecs.base import TimeCodec
-from lavis.scoring.overlap import top1_overlap
-from lavis.scoring.precision import average_precisions
+from lavis.scoring.windows.overlap import top1_overlap
+from lavis.scoring.windows.precision import average_precisions
 from lavis.structures import ModelOutput, Moment, VideoSample
 
 RECALL_AT = (0.3, 0.5, 0.7, 0.9)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,32 @@ class VideoProcessor:
             )
         return None
 
+    def variants(self, name: str, sample: VideoSample, train: bool) -> Iterator[Frames]:
+        """Frames of a view in each of the ways that may be drawn: one, or with ``crops: V`` in training V of them.
+
+        Args:
+            name: of the view.
+            sample: as in a call.
+            train: as in a call.
+
+        Raises:
+            VideoDecodeError: as in a call.
+            ValueError: if there are more ways than can be counted.
+        """
+        reason = self.unrepeatable(name, train)
+        if reason is not None:
+            raise ValueError(reason)
+        view = self.views[name]
+        for chance in range(view.parts(train)[1].outcomes or 1):
+            try:
+                yield self._drawn(name, view, sample, train, chance)
+            except VideoDecodeError as error:
+                raise error.of_sample(sample.id) from error
+
     def _frames(self, name: str, view: View, sample: VideoSample, train: bool) -> Frames:
-        chance = self._chance(name, sample, train)
+        return self._drawn(name, view, sample, train, self._chance(name, sample, train))
+
+    def _drawn(self, name: str, view: View, sample: VideoSample, train: bool, chance: int) -> Frames:
         recipe, key = self._recipe(view, sample, train, chance)
         if key is None:
             return Frames(*recipe.read(self._decoded))
@@ -144,7 +168,8 @@ class VideoProcessor:
             return recipe, None
         clip = sample.clip.to_list() if sample.clip is not None else None
         file = view.reader.fingerprint(sample.video)
-        code = code_version(modules_of((self, view, view.reader, sampler, transform)))
+        maker = getattr(view.reader, "reader", view.reader)  # in whatever process: guarded's frames are its reader's
+        code = code_version(modules_of((self, view, maker, sampler, transform)))
         what = (file, clip, view.reader, sampler, transform, view.size, view.times, view.round_times, code)
         if transform.outcomes > 1:
             variant = chance % transform.outcomes

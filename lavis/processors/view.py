@@ -21,6 +21,13 @@ from lavis.structures import Moment
 Times = Literal["presentation", "average_rate"]
 
 
+class ClipError(VideoDecodeError):
+    """A video that can be read, but has no frame for what one sample asks of it."""
+
+    def of_sample(self, sample_id: str) -> ClipError:
+        return ClipError(self.path, self.cause, self.cure, sample_id)
+
+
 class Phases:
     """The transform of training and that of evaluation."""
 
@@ -147,7 +154,7 @@ class Recipe:
         try:
             return info, sampler.indices(info, self.clip, random.Random(self.frame_seed))
         except ValueError as error:
-            raise VideoDecodeError(self.video, str(error)) from error
+            raise ClipError(self.video, str(error)) from error
 
 
 class DecodedFrames:

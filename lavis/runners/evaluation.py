@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SELECTING = (
     "annotations", "prior", "videos", "video_suffix", "check_files", "on_decode_error", "on_missing_video",
-    "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "length", "fold",
+    "on_missing_subtitles", "fix", "keyword", "no_keyword", "random", "subset", "weights", "sizes", "length", "fold",
 )  # fmt: skip
 """Settings of a data set that decide which samples there are, not how one is answered: samples speak for themselves."""
 INCIDENTAL = ("weights", "trainable", "cache")
@@ -80,8 +80,9 @@ class SplitEvaluator:
             fingerprint: of weights, configuration and precision.
 
         Returns:
-            the metrics, and ``skipped``, the samples without a prediction, those included whose row of the annotations
-            or files were faulty and might be left out.
+            the metrics; ``skipped``, the samples without a prediction, those included whose row of the annotations
+            or files were faulty and might be left out; and of these, where the data set keeps a list of them,
+            ``unreadable_samples``, whose videos cannot be decoded, with the number of these ``unreadable_videos``.
         """
         known: dict[str, Prediction] = distributed.broadcast_object(
             self.files.known(fingerprint, self._fingerprints()) if distributed.is_main() else None
@@ -99,6 +100,10 @@ class SplitEvaluator:
             self.files.finish(ordered, task.result_rows(samples, ordered))
             metrics = dict(task.evaluate(samples, ordered))
             metrics["skipped"] = len(self.indices) - len(ordered) + getattr(self.dataset, "left_out", 0)
+            found = getattr(self.dataset, "quarantined", None)
+            if found is not None:
+                metrics["unreadable_videos"] = found.videos
+                metrics["unreadable_samples"] = found.samples
         result: dict[str, float] = distributed.broadcast_object(metrics)
         return result
 

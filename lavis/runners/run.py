@@ -36,7 +36,7 @@ ESSENTIAL = (
 """Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
 INCIDENTAL = frozenset({
-    "activation_checkpointing", "async_save", "cpu_offload", "device", "eval_batch_size",
+    "activation_checkpointing", "async_save", "cpu_offload", "decode", "device", "eval_batch_size",
     "eval_batch_tokens", "find_unused_parameters", "hang_timeout", "hooks", "keep_checkpoints", "keep_every",
     "log_every", "num_workers", "output_dir", "resume", "save_every", "save_steps", "sharded_checkpoints",
     "strategy", "threads", "worker_start", "zero_stage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from lavis.models.video_llm import VideoLLM
     from lavis.runners.engine import Engine
     from lavis.runners.runner import EvalData, Runner
+
+QUARANTINE = "quarantine.jsonl"
+"""Name of the list of videos that cannot be read, in the run folder."""
 
 logger = get_logger(__name__)
 
@@ -58,6 +62,7 @@ def trainer(config: Config, run: RunConfig, engine: Engine, folder: Path) -> Run
         logger.info("%d layers that learn are compiled at their first call", len(compiled))
     train_data = build_data(config, model, run.train_splits, train=True)
     eval_data = build_data(config, model, [*run.valid_splits, *run.test_splits], train=False)
+    limit_decoding(model, run, folder, [train_data, eval_data])
     engine.prepare(
         model,
         lambda named: build_optimizer(
@@ -83,6 +88,7 @@ def evaluator(
     model = build_model(config["model"])
     weights = load_trained(model, config, run, folder)
     eval_data = build_data(config, model, splits, train=False)
+    limit_decoding(model, run, folder, [eval_data])
     engine.prepare(model)
     return _runner(config, run, engine, folder, {}, eval_data), weights
 
@@ -129,6 +135,25 @@ def build_data(config: Config, model: VideoLLM, splits: Sequence[str], train: bo
         for name, data in found[split].items():
             logger.info("%s %s: %s", name, split, getattr(data, "counts", len(data)))
     return found
+
+
+def limit_decoding(model: VideoLLM, run: RunConfig, folder: Path, data: Sequence[EvalData]) -> None:
+    """Has data sets read videos within the limits of ``run.decode``, and list what cannot be read in the run folder."""
+    from lavis.common.quarantine import Quarantine
+    from lavis.processors.readers.guarded import GuardedReader
+
+    limits, views = run.decode, getattr(model.processor, "views", {})
+    wanted = run.num_workers > 0 and os.name == "posix" if limits.isolate == "auto" else limits.isolate
+    for view in views.values():
+        if wanted and not isinstance(view.reader, GuardedReader):
+            view.reader = GuardedReader(view.reader, limits.seconds, limits.memory_mb)
+    readers = "; ".join(f"{name}: {view.reader}" for name, view in views.items())
+    quarantine = Quarantine(folder / QUARANTINE, limits.max_errors, readers)
+    for splits in data:
+        for by_name in splits.values():
+            for dataset in by_name.values():
+                if hasattr(dataset, "use_quarantine"):
+                    dataset.use_quarantine(quarantine)
 
 
 def load_trained(model: VideoLLM, config: Config, run: RunConfig, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,9 +34,10 @@ CONFIGS = {
     "MR.BLIP QA": ["mr_blip/nextgqa"],
     "MR.BLIP TAL": ["mr_blip/anet_tal"],
     "MR.BLIP relative": [],
+    "all": ["calce/qvh_stage1", "mr_blip/qvh"],
 }
 SETTINGS: dict[str, Any] = {
-    "frames": View, "generation": GenerationConfig, "keyframes": KeyframeSettings, "lora": LoraConfig, "run": RunConfig,
+    "frames": View, "generation": GenerationConfig, "keyframes": KeyframeSettings, "lora": LoraConfig,
     "subtitle_choice": SubtitleChoice,
 }  # fmt: skip
 
@@ -48,9 +50,9 @@ def rows() -> list[list[str]]:
 
 
 ALL_ROWS = rows()
-SCORING = re.compile(r"`(protocols|judges|leaderboards)\.(\w+)\.(\w+)`")
-ROWS = [row for row in ALL_ROWS if not SCORING.fullmatch(row[2])]
-SCORING_ROWS = [row for row in ALL_ROWS if SCORING.fullmatch(row[2])]
+OF_A_PART = re.compile(r"`(protocols|judges|leaderboards|formats|readers)\.(\w+)\.(\w+)`")
+ROWS = [row for row in ALL_ROWS if not OF_A_PART.fullmatch(row[2])]
+PART_ROWS = [row for row in ALL_ROWS if OF_A_PART.fullmatch(row[2])]
 
 
 def signature_default(target: Any, key: str) -> Any:
@@ -79,6 +81,8 @@ def effective(tree: Mapping[str, Any], dotted: str) -> Any:
         if key in node:
             node = node[key]
             continue
+        if keys[0] == "run":
+            return operator.attrgetter(".".join(keys[1:]))(RunConfig())
         assert position == len(keys) - 1, f"{dotted}: there is no {key}"
         return default_of(keys[position - 1], node, key)
     return node
@@ -86,8 +90,6 @@ def effective(tree: Mapping[str, Any], dotted: str) -> Any:
 
 def default_of(where: str, node: Mapping[str, Any], key: str) -> Any:
     if where in SETTINGS:
-        if where == "run":
-            return getattr(RunConfig(), key)
         return signature_default(SETTINGS[where], key)
     if where == "model":
         assert key == "seed"
@@ -130,9 +132,9 @@ def test_defaults_are_as_written(row: list[str]) -> None:
             assert plain(value) == yaml.safe_load(written[1]), f"{name}: {key} is {value!r}"
 
 
-@pytest.mark.parametrize("row", SCORING_ROWS, ids=lambda row: row[2].strip("`"))
-def test_scoring_defaults_are_as_written(row: list[str]) -> None:
-    found = SCORING.fullmatch(row[2])
+@pytest.mark.parametrize("row", PART_ROWS, ids=lambda row: row[2].strip("`"))
+def test_defaults_of_parts_are_as_written(row: list[str]) -> None:
+    found = OF_A_PART.fullmatch(row[2])
     written = re.match(r"`([^`]*)`", row[3])
     assert found is not None and written is not None
     kind, name, option = found.groups()

@@ -57,7 +57,7 @@ OPTIONAL = {
 }
 """Parts that need a package beyond the installation's, and that package."""
 
-FULL_SIZE = {("models", "video_llm"), ("datasets", "grounding"), ("datasets", "mixture")}
+FULL_SIZE = {("models", "video_llm"), ("datasets", "grounding"), ("datasets", "mixture"), ("datasets", "shards")}
 """Built from other parts or files, by tests of their own; ``test_the_toy_model_is_built`` builds the first."""
 
 QFORMER = {"vocab_size": 200, "width": 16, "layers": 2, "heads": 2, "hidden": 24, "max_positions": 64}
@@ -81,6 +81,7 @@ TOY_FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoders", "eva_vit"): {"image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2},
     ("encoders", "timm_vit"): {"model": "vit_tiny_patch16_224", "image_size": 32},
     ("samplers", "fps"): {"fps": 1.0},
+    ("formats", "mmduet"): {"form": "grounding", "durations": "none.json"},
     ("judges", "batch"): {"requests": "requests.jsonl"},
     ("judges", "local"): {"model": "none"},
     ("judges", "openai"): {"model": "none"},

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from lavis.common.io import read_text
@@ -66,9 +66,10 @@ class Record:
     def number(self, field: str) -> float:
         """A finite number of its own type (an int stays an int)."""
         value = self.get(field)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise self.error(field, f"must be a finite number, got {value!r}", "Correct or remove the row")
-        return value
+        if not is_finite(value):
+            raise self.error(field, f"must be a finite number, got {value!r:.80}", "Correct or remove the row")
+        number: float = value
+        return number
 
     def positive(self, field: str) -> float:
         """A finite number above 0 of its own type."""
@@ -94,6 +95,19 @@ class Record:
         for text in value:
             self._whole_characters(field, text)
         return value
+
+    def file_name(self, field: str) -> str:
+        """A text that names a file below a folder: neither absolute nor with ``..``."""
+        name = self.text(field)
+        self.check_inside(name, field)
+        return name
+
+    def check_inside(self, name: str, field: str | None = None) -> None:
+        """Refuses the name of a file that would be looked for outside the folder of the files."""
+        if leads_outside(name):
+            raise self.error(
+                field, f"the file name {name!r:.80} leads outside the folder of the videos", "Correct or remove the row"
+            )
 
     def _whole_characters(self, field: str, text: str) -> None:
         """Refuses halves of characters, which JSON allows and tokenizers do not."""
@@ -125,6 +139,24 @@ class Record:
                 )
 
 
+def is_finite(value: object) -> bool:
+    """Whether a raw value is a finite number; an int too large for a float, which JSON allows, is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a file name, joined to a folder, may name something outside it, on this system or another."""
+    if not name.startswith(("/", "\\")) and not any(part in name for part in ("..", ":", "\0")):
+        return False  # most names, at a tenth of the price
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    return "\0" in name or any(path.anchor or ".." in path.parts for path in paths)
+
+
 def read_records(path: Path) -> Iterator[Record]:
     """Rows of a JSON list (``.json``), or one JSON object a line (``.jsonl``); blank lines are passed over."""
     if path.suffix == ".jsonl":
@@ -140,9 +172,18 @@ def read_records(path: Path) -> Iterator[Record]:
         yield _row(row, path, f"row {number}")
 
 
-def read_videos(path: Path) -> Iterator[Record]:
-    """Entries of a JSON object whose keys are videos; the video comes as the field ``video``."""
+def read_videos(path: Path, below: str | None = None) -> Iterator[Record]:
+    """Entries of a JSON object whose keys are videos; the video comes as the field ``video``.
+
+    Args:
+        path: the file.
+        below: key of the file's object that holds the videos; ``None``: the file is that object.
+    """
     videos = load_json(_text(path), str(path))
+    if below is not None:
+        if not isinstance(videos, dict) or below not in videos:
+            raise AnnotationError(f"{path}: must be an object with {below!r}. Choose the format that fits the file")
+        videos = videos[below]
     if not isinstance(videos, dict):
         raise AnnotationError(
             f"{path}: must map videos to their sentences, got {type(videos).__name__}. "
@@ -196,7 +237,9 @@ def load_json(text: str, where: str) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
+    except AnnotationError:
+        raise
+    except ValueError as error:  # also of numbers with thousands of digits
         raise AnnotationError(f"{where}: no valid JSON ({error}). Repair or download the file again") from error
     except RecursionError as error:
         raise AnnotationError(f"{where}: JSON nested too deeply to read. Repair or download the file again") from error

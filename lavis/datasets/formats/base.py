@@ -10,7 +10,6 @@ errors that say where they are and what to do.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from lavis.datasets.formats._record import AnnotationError, Record, read_records
+from lavis.datasets.formats._record import AnnotationError, Record, is_finite, read_records
 from lavis.structures import Moment, VideoSample
 
 OnBadWindow = Literal["raise", "skip", "clamp"]
@@ -63,6 +62,8 @@ class AnnotationFormat(ABC):
 
     required: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ()
+    windows_in_all: ClassVar[bool] = True
+    """Whether a file has windows for all its rows or for none; ``False`` where files mix tasks."""
 
     def __init__(
         self,
@@ -93,6 +94,8 @@ class AnnotationFormat(ABC):
         for record in self.records(Path(path), split):
             result.counts["rows"] += 1
             sample = self.sample(record, result.counts)
+            if sample is not None:
+                record.check_inside(sample.video)
             if record.id in seen:
                 raise record.error(
                     None, f"this id was used before, in {seen[record.id]}", "Ids must be unique in a file"
@@ -104,7 +107,8 @@ class AnnotationFormat(ABC):
                 result.samples.append(sample)
         if not seen:
             raise AnnotationError(f"{path}: holds no annotations. Choose another file")
-        self._check_truth(result.samples, Path(path))
+        if self.windows_in_all:
+            self._check_truth(result.samples, Path(path))
         return result
 
     def records(self, path: Path, split: str) -> Iterator[Record]:
@@ -120,16 +124,24 @@ class AnnotationFormat(ABC):
         """Windows of a row, checked as this format's options say; see ``read_windows``."""
         return read_windows(record, name, value, duration, self.on_bad_window, self.beyond_end, counts)
 
-    def check_row(self, record: Record) -> dict[str, Any]:
-        """Checks the names of a row's fields and gives those to carry in ``VideoSample.extra``."""
-        known = {*self.required, *self.optional}
+    def check_row(
+        self, record: Record, required: Sequence[str] | None = None, optional: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Checks the names of a row's fields and gives those to carry in ``VideoSample.extra``.
+
+        Args:
+            record: the row.
+            required, optional: in place of the format's own, where one format has several kinds of rows.
+        """
+        required = self.required if required is None else required
+        optional = self.optional if optional is None else optional
         if self.on_unknown_field == "raise":
-            record.check_fields(self.required, self.optional)
+            record.check_fields(required, optional)
             return {}
-        record.check_fields(self.required, [*self.optional, *record.fields])
+        record.check_fields(required, [*optional, *record.fields])
         if self.on_unknown_field == "ignore":
             return {}
-        return {name: value for name, value in record.fields.items() if name not in known}
+        return {name: value for name, value in record.fields.items() if name not in {*required, *optional}}
 
     def _check_truth(self, samples: Sequence[VideoSample], path: Path) -> None:
         without = [s.id for s in samples if s.moments is None]
@@ -189,7 +201,7 @@ def window_problem(pair: Any, duration: float) -> str | None:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         return "is not [start, end]"
     for bound in pair:
-        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not math.isfinite(bound):
+        if not is_finite(bound):
             return "holds something that is no finite number"
     start, end = pair
     if end < start:

@@ -34,12 +34,14 @@ class PacketIndex:
             counted while decoding from the start.
         keyframes: the stamps decoding can start at, rising.
         rotation: degrees to turn frames counter-clockwise for display: 0, 90, 180 or 270.
+        open_groups: whether frames that are shown before a keyframe come after it in the file.
     """
 
     stream: int
     pts: list[int]
     keyframes: list[int]
     rotation: int
+    open_groups: bool = False
 
     def keyframe_before(self, pts: int) -> int:
         """Position in ``keyframes`` of the last one at or before ``pts``."""
@@ -98,14 +100,16 @@ def probe_packets(path: str, stream: int | None, on_truncated: Damage) -> VideoI
         times = [float((stamp - scan.pts[0]) * time_base) for stamp in scan.pts]
     else:
         times = _counted_times(path, number, rate)
+    start_s = float(scan.pts[0] * time_base) if scan.pts else 0.0
     rate = _average_rate(rate, times, path)
     end = times[-1] + (float(scan.last_length * time_base) or 1 / rate)
-    if cut_off or end < stated_end - _STATED_TOLERANCE_S:
-        _truncated(path, len(times), end, max(cut_off, round((stated_end - end) * rate)), on_truncated)
+    missing_s = stated_end - max(end, start_s + end)  # some programs state the end, others the length
+    if cut_off or missing_s > _STATED_TOLERANCE_S:
+        _truncated(path, len(times), end, max(cut_off, round(missing_s * rate)), on_truncated)
     width, height = scan.first.width, scan.first.height
     if rotation % 180:
         width, height = height, width
-    index = PacketIndex(number, scan.pts, scan.keyframes, rotation)
+    index = PacketIndex(number, scan.pts, scan.keyframes, rotation, scan.open_groups)
     return VideoInfo(len(times), rate, end, width, height, times, index)
 
 
@@ -130,11 +134,12 @@ class _Scan:
     pts: list[int]
     keyframes: list[int]
     last_length: int
+    open_groups: bool
 
 
 def _scan(container: Any, stream: Any) -> _Scan:
     first = None
-    stamped = True
+    stamped, open_groups = True, False
     keyframes: list[int] = []
     shown: list[tuple[int, int]] = []
     for packet in _packets(container, stream):
@@ -146,6 +151,8 @@ def _scan(container: Any, stream: Any) -> _Scan:
             continue
         if packet.is_keyframe:
             keyframes.append(packet.pts)
+        elif keyframes and packet.pts < keyframes[-1]:
+            open_groups = True
         if not packet.is_discard:  # what an edit list cuts off is decoded, since others refer to it, but not shown
             shown.append((packet.pts, packet.duration or 0))
     # A stream cut out of a longer one may begin with frames that refer to what is gone: they cannot be decoded.
@@ -153,8 +160,8 @@ def _scan(container: Any, stream: Any) -> _Scan:
     kept = sorted((pts, length) for pts, length in shown if pts >= start)
     pts = [stamp for stamp, _ in kept]
     if not stamped or not pts or any(a == b for a, b in pairwise(pts)):
-        return _Scan(first, [], [], 0)
-    return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1])
+        return _Scan(first, [], [], 0, open_groups)
+    return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1], open_groups)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -209,7 +216,7 @@ def _stated_end(stream: Any) -> float:
 def _truncated(path: str, present: int, end: float, missing: int, on_truncated: Damage) -> None:
     cause = f"the file ends after {present} of {present + missing} frames, at {end:.2f} s"
     if on_truncated == "raise":
-        raise VideoDecodeError(path, cause, "fetch it again, or set the reader's on_truncated to warn")
+        raise VideoDecodeError(path, cause, "fetch it again, or take reader pyav with on_truncated: warn")
     _log.warning("%s: %s; only these are used", path, cause)
 
 

@@ -227,6 +227,35 @@ def fill_missing(
     return shown
 
 
+def misplaced(numbers: Sequence[int], shown: Sequence[float], info: VideoInfo) -> int | None:
+    """The first frame whose time, as a library gives it, is more than half a frame off; ``None`` if there is none.
+
+    Args:
+        numbers: frame numbers.
+        shown: seconds from the first frame of each of them, by the library.
+        info: the video.
+    """
+    times = info.times
+    for number, seconds in zip(numbers, shown, strict=True):
+        neighbours = [times[i] for i in (number - 1, number + 1) if 0 <= i < len(times)]
+        length = min((abs(other - times[number]) for other in neighbours), default=info.duration_s)
+        if abs(seconds - times[number]) > length / 2:
+            return number
+    return None
+
+
+def check_times(path: str, library: str, numbers: Sequence[int], shown: Sequence[float], info: VideoInfo) -> None:
+    """That a library decoded the frames that were asked for; for the arguments see ``misplaced``.
+
+    Raises:
+        VideoDecodeError: if one is not the frame of its number.
+    """
+    wrong = misplaced(numbers, shown, info)
+    if wrong is not None:
+        cause = f"{library} gives another frame than frame {wrong}, which is at {info.times[wrong]:.3f} s"
+        raise VideoDecodeError(path, cause, "use reader pyav")
+
+
 def positive(name: str, value: float) -> None:
     """Raises ValueError unless ``value`` is a finite number above 0."""
     if isinstance(value, bool) or not math.isfinite(value) or value <= 0:

@@ -1,35 +1,69 @@
 """decord, which CALCE, MR.BLIP, MeCo and HawkEye read videos with: their weights saw its frames.
 
-As in CALCE the decoder resizes, to exactly the size asked for, without keeping the aspect ratio. It refuses truncated
-files and AV1, and reads MPEG transport streams wrongly, so these are refused here. Of files trimmed by an edit list it
-counts the hidden frames too, and repeats the last one for as many at the end. The package has wheels for x86-64 Linux
-and Windows only.
+As in CALCE the decoder resizes, to exactly the size asked for, without keeping the aspect ratio. It refuses AV1 and
+most truncated files. Some files it reads wrongly without a word, so these are refused here unless told otherwise:
+transport streams, files trimmed by an edit list (it counts the hidden frames, and repeats the last one for as many at
+the end), H.264 in AVI (all times are 0), turned pictures in Matroska (it does not turn them), and open groups of
+pictures, usual in HEVC (it miscounts after a jump). The package has wheels for x86-64 Linux and Windows only.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from lavis.common.registry import registry
-from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader, check_file
+from lavis.processors.readers._packets import probe_packets
+from lavis.processors.readers.base import (
+    Damage,
+    Pixels,
+    Size,
+    VideoDecodeError,
+    VideoInfo,
+    VideoReader,
+    check_file,
+    misplaced,
+)
+
+_CURE = "use reader pyav, or set the reader's on_mismatch to warn to get what decord gives"
+
+_log = logging.getLogger(__name__)
 
 
 @registry.readers.register("decord")
 @dataclass(frozen=True)
 class DecordReader(VideoReader):
-    """Reads what decord 0.6 can; frame count, average rate and times are decord's own."""
+    """Reads what decord 0.6 can; frame count, average rate and times are decord's own, once the packets confirm them.
+
+    Args:
+        on_mismatch: what to do with a file whose frames or times decord gets wrong: refuse it, or warn and take what
+            decord gives, as published weights saw it.
+    """
+
+    on_mismatch: Damage = "raise"
 
     def probe(self, path: str | Path) -> VideoInfo:
         check_file(path)
-        if _is_transport_stream(path):
-            raise VideoDecodeError(path, "decord returns wrong frames of MPEG transport streams", "use reader pyav")
+        kind = _container(path)
+        doubt = "decord returns wrong frames of MPEG transport streams" if kind == "transport stream" else ""
+        if doubt and self.on_mismatch == "raise":
+            raise VideoDecodeError(path, doubt, _CURE)
+        info = self._own_info(path)
+        doubt = doubt or _doubt(info, probe_packets(str(path), None, self.on_mismatch), kind)
+        if doubt and self.on_mismatch == "raise":
+            raise VideoDecodeError(path, doubt, _CURE)
+        if doubt:
+            _log.warning("%s: %s; its frames are used as they come", path, doubt)
+        return info
+
+    def _own_info(self, path: str | Path) -> VideoInfo:
         with _errors(str(path)):
             video = _open(str(path), None)
             num_frames = len(video)
@@ -56,11 +90,27 @@ def _open(path: str, size: Size | None) -> Any:
     return DecordVideo(path, width=width, height=height, num_threads=1)
 
 
-def _is_transport_stream(path: str | Path) -> bool:
-    """Whether packets of 188 bytes begin with the sync byte."""
+def _container(path: str | Path) -> Literal["transport stream", "matroska", "other"]:
+    """By the sync byte at the beginning of packets of 188 bytes, or the mark of EBML."""
     with open(path, "rb") as file:
         head = file.read(377)
-    return len(head) == 377 and all(head[i] == 0x47 for i in (0, 188, 376))
+    if len(head) == 377 and all(head[i] == 0x47 for i in (0, 188, 376)):
+        return "transport stream"
+    return "matroska" if head.startswith(b"\x1a\x45\xdf\xa3") else "other"
+
+
+def _doubt(info: VideoInfo, packets: VideoInfo, kind: str) -> str:
+    """What decord gets wrong of a file, going by its packets; empty for nothing."""
+    if packets.index.open_groups:
+        return "decord miscounts the frames of open groups of pictures"
+    if packets.index.rotation and kind == "matroska":
+        return "decord does not turn the pictures of Matroska files"
+    if info.num_frames != packets.num_frames:
+        return f"decord finds {info.num_frames} frames where {packets.num_frames} are shown"
+    wrong = misplaced(range(info.num_frames), info.times, packets)
+    if wrong is not None:
+        return f"decord says frame {wrong} is at {info.times[wrong]:.3f} s, not {packets.times[wrong]:.3f} s"
+    return ""
 
 
 def _array(batch: Any) -> Pixels:

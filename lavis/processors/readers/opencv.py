@@ -1,7 +1,7 @@
 """OpenCV, decoding from the start: MMDuet reads its videos this way.
 
-Seeking by frame number is never used: OpenCV then returns wrong frames without saying so. Damaged parts are passed over
-in silence, so frames are counted against the packets of the file.
+Seeking by frame number is never used: OpenCV then returns wrong frames without saying so. It passes over damaged parts
+in silence, so the time it gives for each frame is compared with that of the packets. It cannot read AV1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.processors.readers._packets import probe_packets
-from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader
+from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader, check_times
 
 
 @registry.readers.register("opencv")
@@ -33,6 +33,7 @@ class OpenCVReader(VideoReader):
             raise ImportError("reader opencv needs OpenCV (pip install opencv-python-headless)") from error
         height, width = size or (info.height, info.width)
         pixels = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
+        shown: list[float] = []
         capture: Any = cv2.VideoCapture(path)
         try:
             row = 0
@@ -46,7 +47,10 @@ class OpenCVReader(VideoReader):
                     raise VideoDecodeError(path, f"OpenCV cannot decode frame {number}", "try reader pyav")
                 resized = frame if size is None else cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
                 pixels[row] = resized[:, :, ::-1]
+                shown.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
                 row += 1
         finally:
             capture.release()
+        if info.index.pts:
+            check_times(path, "OpenCV", wanted, shown, info)
         return pixels, wanted

@@ -18,6 +18,9 @@ from lavis.common.registry import registry
 from lavis.processors.readers._packets import PacketIndex, decoded_frames, open_video, probe_packets
 from lavis.processors.readers.base import Damage, Pixels, Size, VideoInfo, VideoReader, fill_missing
 
+_GUESSED_AFTER_SEEKING = frozenset({"mpeg"})
+"""Containers where few packets have stamps (program streams): after a jump FFmpeg guesses them, at times wrongly."""
+
 
 @registry.readers.register("pyav")
 @dataclass(frozen=True)
@@ -64,12 +67,13 @@ class PyAVReader(VideoReader):
 def _at_stamps(container: Any, stream: Any, index: PacketIndex, wanted: list[int]) -> Iterator[Any]:
     """The wanted frames, ``None`` for one that is damaged; seeks only where that skips something."""
     frames = decoded_frames(container, stream)
+    seekable = container.format.name not in _GUESSED_AFTER_SEEKING
     pending: Any = None
     position = -1  # number of the last wanted frame
     for number in wanted:
         target = index.pts[number]
         key = index.keyframe_before(target)
-        if index.keyframes[key] > index.pts[max(position, 0)] and position < number - 1:
+        if seekable and index.keyframes[key] > index.pts[max(position, 0)] and position < number - 1:
             frames = _seek(container, stream, index, key, target)
             pending = None
         while pending is None or pending.pts < target:

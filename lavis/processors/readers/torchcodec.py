@@ -13,7 +13,7 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.processors.readers._packets import probe_packets
-from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader
+from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader, check_times
 
 
 @registry.readers.register("torchcodec")
@@ -53,7 +53,10 @@ class TorchCodecReader(VideoReader):
             if len(decoder) != info.num_frames:
                 cause = f"torchcodec finds {len(decoder)} frames where its packets hold {info.num_frames}"
                 raise VideoDecodeError(path, cause, "use reader pyav")
-            frames = decoder.get_frames_at(indices=wanted).data
+            batch = decoder.get_frames_at(indices=wanted)
         except (RuntimeError, IndexError) as error:
             raise VideoDecodeError(path, f"torchcodec cannot read it ({error})", "try reader pyav") from error
-        return np.ascontiguousarray(frames.numpy()), wanted
+        start = decoder.metadata.begin_stream_seconds
+        if info.index.pts and start is not None:
+            check_times(path, "torchcodec", wanted, [float(seconds) - start for seconds in batch.pts_seconds], info)
+        return np.ascontiguousarray(batch.data.numpy()), wanted

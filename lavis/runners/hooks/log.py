@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,20 @@ class Log(Hook):
         minutes = (time.monotonic() - self._began) / 60
         what = f"within epoch {progress.epoch + 1}" if progress.step else f"epoch {progress.epoch} done"
         logger.info("%s: iteration %d, %.1f minutes", what, progress.global_step, minutes)
+        unreadable = _unreadable(runner)
+        if unreadable:
+            logger.warning(
+                "so far %(unreadable_videos)d videos cannot be read, and %(unreadable_samples)d samples of "
+                "the training are left out for it",
+                unreadable,
+            )
         _report_cache(runner)
+        sources = _sources(runner)
+        for name, figures in sources.items():
+            logger.info("%s: %s", name, figures)
+        if sources and distributed.is_main():
+            rows = {name: asdict(figures) for name, figures in sources.items()}
+            self._append(runner, {"step": progress.global_step, "epoch": progress.epoch, "sources": rows})
 
     def evaluated(self, runner: Runner, name: str, metrics: Mapping[str, float]) -> None:
         shown = ", ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:7])
@@ -90,6 +104,7 @@ class Log(Hook):
         losses = [figures[name] for name in self._sums]
         self._sums, self._facts, self._count = {}, {}, 0
         progress = runner.progress
+        figures |= _unreadable(runner)
         row = {"step": progress.global_step, "epoch": progress.epoch, "loss": sum(losses), "lr": rate, **figures}
         runner.figures = row
         if distributed.is_main():
@@ -106,6 +121,27 @@ class Log(Hook):
             logger.error("%s; %d lines are kept for the next attempt", error, len(self._unwritten))
         else:
             self._unwritten = []
+
+
+def _unreadable(runner: Runner) -> dict[str, float]:
+    """How much of the training data cannot be read; empty if nothing is known to be."""
+    found = [getattr(data, "quarantined", None) for data in runner.loader.dataset.datasets]  # type: ignore[attr-defined]
+    known = [row for row in found if row is not None and row.samples]
+    if not known:
+        return {}
+    return {
+        "unreadable_videos": float(sum(row.videos for row in known)),
+        "unreadable_samples": float(sum(row.samples for row in known)),
+    }
+
+
+def _sources(runner: Runner) -> dict[str, Any]:
+    """Figures of the parts of mixtures in the training data, as ``<mixture>.<part>``."""
+    found: dict[str, Any] = {}
+    for data in runner.loader.dataset.datasets:  # type: ignore[attr-defined]
+        for name, figures in getattr(data, "sources", {}).items():
+            found[f"{data.dataset_name}.{name}"] = figures
+    return found
 
 
 def _report_cache(runner: Runner) -> None:

@@ -16,6 +16,8 @@ from benchmarks import (
     encoder,
     evaluate,
     gpu,
+    guard,
+    loading,
     memory,
     scaling,
     score,
@@ -43,6 +45,15 @@ def test_decode(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys
     found, text = run(decode, capsys, "--repeats", "1", "--num-frames", "4")
     assert found == status, text
     assert "pyav" in text and "frames/s" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(NEVER, 0), (ALWAYS, 1)])
+def test_guard(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(guard, "RATIO", bar)
+    monkeypatch.setattr(guard, "START_S", NEVER)
+    found, text = run(guard, capsys, "--repeats", "1", "--num-frames", "4")
+    assert found == status, text
+    assert "frames, 224x224: equal" in text and "frames, as it is: equal" in text
 
 
 @pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
@@ -194,6 +205,14 @@ def test_score_without_the_published_sample(
     monkeypatch.setattr(score, "FEW", 100)
     score.main(["--quick", "--threads", "1", "--repeats", "1"])
     assert "40 made-up queries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_loading(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(loading, "SHARE", bar)
+    small = ["--videos", "2", "--workers", "1", "--frames", "2", "--rounds", "1"]
+    assert loading.main(["--quick", "--threads", "1", *small]) == status
+    assert "loader, tar shards" in capsys.readouterr().out
 
 
 def test_gpu_code_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,29 @@ def test_all_samples_occur_before_one_repeats() -> None:
     assert Counter(seen) == dict.fromkeys(["b0", "b1", "b2", "b3", "b4"], 2)
 
 
+def test_sizes_say_how_many_items_of_each() -> None:
+    dataset = mix(sizes={"a": 7, "b": 2})
+    assert Counter(s.id for s in dataset.samples if s.id[0] == "a").most_common()[-1][1] == 2
+    seen: list[str] = []
+    for epoch in range(5):
+        dataset.set_epoch(epoch)
+        seen += [s.id for s in dataset.samples if s.id[0] == "b"]
+    assert Counter(seen) == dict.fromkeys(["b0", "b1", "b2", "b3", "b4"], 2)
+    assert {s.id[0] for s in mix(sizes={"a": 0, "b": 2}).samples} == {"b"}
+    assert len(mix(train=False, sizes={"a": 7, "b": 2})) == 8
+
+
+def test_figures_of_each_source() -> None:
+    dataset = mix(sizes={"a": 6, "b": 2})
+    for i in range(len(dataset)):
+        dataset[i]
+    figures = dataset.sources
+    assert (figures["a"].samples, figures["a"].items, figures["a"].share, figures["a"].passes) == (3, 6, 0.75, 2.0)
+    assert figures["a"].skipped == 1
+    assert str(figures["b"]).startswith("2 items an epoch (25.0%) of 5 samples, 0.4 passes")
+    assert [figures.items for figures in mix().sources.values()] == [3, 5]
+
+
 def test_evaluation_sees_every_sample_once() -> None:
     assert len(mix(train=False, weights={"a": 1, "b": 30}, length=99)) == 8
 
@@ -88,6 +111,10 @@ def test_evaluation_sees_every_sample_once() -> None:
         ({"weights": {"a": 1, "b": 1, "c": 1}}, r"weights needs"),
         ({"length": 4}, r"length must be at least 1 and goes with weights"),
         ({"weights": {"a": 1, "b": 1}, "length": 0}, r"length must be at least 1"),
+        ({"sizes": {"a": 1}}, r"sizes needs a whole number of at least 0 for each of a, b"),
+        ({"sizes": {"a": 0, "b": 0}}, r"sizes needs"),
+        ({"sizes": {"a": 1.5, "b": 1}}, r"sizes needs"),
+        ({"sizes": {"a": 1, "b": 1}, "weights": {"a": 1, "b": 1}}, r"no weights beside it"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

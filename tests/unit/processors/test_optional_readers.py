@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from lavis.common.construct import build_part
 from lavis.common.registry import registry
+from lavis.common.yaml_tree import ConfigError
 from lavis.processors.readers.base import VideoDecodeError
 from tests.video_factory import number_of, numbered_frame, write_video
 
@@ -31,6 +33,10 @@ class Capture:
     def retrieve(self) -> tuple[bool, Any]:
         return True, numbered_frame(self.position, 96, 64)[:, :, ::-1]
 
+    def get(self, what: int) -> float:
+        assert what == 0
+        return self.position * 125.0
+
     def release(self) -> None:
         self.position = -1
 
@@ -48,7 +54,9 @@ def clip(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture, resize=resize, INTER_LINEAR=1))
+    monkeypatch.setitem(
+        sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture, resize=resize, INTER_LINEAR=1, CAP_PROP_POS_MSEC=0)
+    )
 
 
 @pytest.mark.usefixtures("opencv")
@@ -74,10 +82,12 @@ class Decoder:
     """``torchcodec.decoders.VideoDecoder`` of the same clip."""
 
     length = 24
+    late = 0.0
     settings: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, path: str, **settings: Any) -> None:
         Decoder.settings = settings
+        self.metadata = SimpleNamespace(begin_stream_seconds=3.0)
 
     def __len__(self) -> int:
         return self.length
@@ -85,7 +95,8 @@ class Decoder:
     def get_frames_at(self, indices: list[int]) -> Any:
         size = self.settings["transforms"][0].size if self.settings["transforms"] else [64, 96]
         return SimpleNamespace(
-            data=torch.stack([torch.from_numpy(numbered_frame(i, size[1], size[0])) for i in indices])
+            data=torch.stack([torch.from_numpy(numbered_frame(i, size[1], size[0])) for i in indices]),
+            pts_seconds=torch.tensor([3 + i / 8 + self.late for i in indices]),
         )
 
 
@@ -109,6 +120,28 @@ def test_torchcodec_is_asked_for_exact_frames(clip: Path) -> None:
     assert times == [2.5, 0.375, 0.5]
     assert Decoder.settings["seek_mode"] == "exact"
     assert Decoder.settings["num_ffmpeg_threads"] == 1
+
+
+@pytest.mark.usefixtures("torchcodec")
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = registry.readers.get("auto")
+    assert repr(auto()) == repr(registry.readers.get("pyav")())
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert repr(build_part(registry.readers, "auto", "reader")) == repr(registry.readers.get("torchcodec")())
+    for package in ("torchcodec", "decord", "cv2"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r"pyav \(.*opencv \(.*pip install av"):
+        auto()
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'fps'"):
+        build_part(registry.readers, {"name": "auto", "fps": 3}, "reader")
+
+
+@pytest.mark.usefixtures("torchcodec")
+def test_torchcodec_whose_frames_are_others(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = registry.readers.get("torchcodec")()
+    monkeypatch.setattr(Decoder, "late", 0.07)
+    with pytest.raises(VideoDecodeError, match=r"torchcodec gives another frame than frame 3, which is at 0.375 s"):
+        reader.read(clip, [20, 3])
 
 
 @pytest.mark.usefixtures("torchcodec")

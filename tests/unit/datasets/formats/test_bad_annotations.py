@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lavis.common.registry import registry
+from lavis.common.signatures import parameters
 from lavis.datasets.formats._record import AnnotationError
 from lavis.datasets.formats.base import Annotations
 
@@ -58,6 +59,8 @@ def calce(**changes: Any) -> dict[str, Any]:
         ({"duration": "20"}, r"'duration': must be a finite number, got '20'"),
         ({"duration": 0}, r"'duration': must be above 0"),
         ({"duration": float("nan")}, r"'duration': must be a finite number, got nan"),
+        ({"duration": 10**400}, r"'duration': must be a finite number, got 1000"),
+        ({"relevant_windows": [[0, 10**400]]}, r"no finite number"),
         ({"duration": True}, r"'duration': must be a finite number"),
         ({"items": "dog"}, r"'items': must be a list of texts"),
         ({"items": [1]}, r"'items': must be a list of texts"),
@@ -192,8 +195,12 @@ def test_unknown_fields_may_be_kept_or_ignored(read: Read) -> None:
 @pytest.mark.parametrize("name", sorted(registry.formats))
 @pytest.mark.parametrize("option", ["on_bad_window", "beyond_end", "on_unknown_field"])
 def test_options_are_checked(name: str, option: str) -> None:
+    entry = registry.formats.get(name)
+    if option not in parameters(entry):
+        pytest.skip(f"rows of {name} have no windows")
+    needed = {"mmduet": {"form": "grounding", "durations": "none.json"}}.get(name, {})
     with pytest.raises(ValueError, match=rf"format.{option} must be one of .*, got 'ignor'"):
-        registry.formats.get(name)(**{option: "ignor"})
+        entry(**needed, **{option: "ignor"})
 
 
 def test_windows_in_is_checked() -> None:

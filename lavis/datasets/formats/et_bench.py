@@ -1,0 +1,203 @@
+"""E.T. Bench: 12 tasks about events and times in videos, with the questions as models are asked them.
+
+Source: *E.T. Bench: Towards Open-Ended Event-Level Video-Language Understanding* (PolyU-ChenLab/ETBench), files
+``annotations/etbench_{txt,vid}_v1.0.json`` and those of single tasks, and ``evaluation/subset.json``. The original
+looks for what a task needs when it scores; here a row that lacks it is an error when it is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lavis.common.io import read_text
+from lavis.common.registry import registry
+from lavis.datasets.formats._captions import CAPTIONS
+from lavis.datasets.formats._et_windows import seconds_list
+from lavis.datasets.formats._record import AnnotationError, Record, is_finite, load_json, read_records
+from lavis.datasets.formats.base import (
+    AnnotationFormat,
+    Annotations,
+    BeyondEnd,
+    OnBadWindow,
+    OnUnknownField,
+    check_choice,
+)
+from lavis.scoring.etbench.records import CAPTIONING, CHOOSING, TASKS
+from lavis.structures import Moment, VideoSample
+
+Style = Literal["txt", "vid"]
+
+TIME = "<vid>"
+MAX_OPTIONS = 26
+
+
+@registry.formats.register("et_bench")
+class ETBench(AnnotationFormat):
+    """Rows ``task, source, idx, video, duration, q[, version, src, tgt, p, o, g]``, ids ``<task>/<source>/<idx>``.
+
+    ``query`` is ``q`` as it stands, ``kind`` the task. ``tgt`` (one window, several, or several of each annotator)
+    becomes ``moments``; ``o`` and ``p`` become ``options`` and ``answer``, pairs of seconds written as ``s - e``, and
+    ``extra["answer_index"]``; ``g`` is ``extra["captions"]``, one for each of ``moments``. The record itself is
+    ``extra["etbench"]``, from which the metric ``etbench`` scores.
+
+    Args:
+        style: how ``q`` tells times: ``txt``: in numbers; ``vid``: as ``<vid>``, one for each of ``src``.
+        tasks: to keep; ``None``: all.
+        subset_file: ``subset.json`` of the benchmark, ``{task: {source: [idx]}}``: the rows to keep; ``None``: all.
+            Rows not kept are counted as ``filtered_rows``.
+        on_bad_window: as everywhere; ``skip`` leaves out the caption with its window.
+        beyond_end: windows that end past the video are kept by default, as the benchmark scores them.
+        on_unknown_field: see ``AnnotationFormat``; files with answers have ``a``.
+    """
+
+    windows_in_all = False
+    required = ("task", "source", "idx", "video", "duration", "q")
+    optional = ("version", "src", "tgt", "p", "o", "g")
+
+    def __init__(
+        self,
+        *,
+        style: Style = "txt",
+        tasks: list[str] | None = None,
+        subset_file: str | None = None,
+        on_bad_window: OnBadWindow = "raise",
+        beyond_end: BeyondEnd = "keep",
+        on_unknown_field: OnUnknownField = "raise",
+    ) -> None:
+        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
+        check_choice("format.style", style, get_args(Style))
+        for task in tasks or ():
+            check_choice("format.tasks", task, TASKS)
+        self.style = style
+        self.tasks = tasks
+        self.subset_file = subset_file
+
+    def read(self, path: str | Path, split: str = "") -> Annotations:
+        result = super().read(path, split)
+        wanted = read_subset(Path(self.subset_file.replace("{split}", split))) if self.subset_file is not None else None
+        kept = [
+            sample
+            for sample in result.samples
+            if (self.tasks is None or sample.kind in self.tasks) and (wanted is None or sample.id in wanted)
+        ]
+        if not kept:
+            raise AnnotationError(
+                f"{path}: format.tasks and format.subset_file leave none of {len(result.samples)} rows. Correct them"
+            )
+        if len(kept) < len(result.samples):
+            result.counts["filtered_rows"] = len(result.samples) - len(kept)
+        result.samples = kept
+        return result
+
+    def records(self, path: Path, split: str) -> Iterator[Record]:
+        for record in read_records(path):
+            task, source = record.text("task"), record.text("source")
+            yield record.with_id(f"{task}/{source}/{record.whole_number('idx')}")
+
+    def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
+        extra = self.check_row(record)
+        duration = record.positive("duration")
+        task = record.text("task")
+        if task not in TASKS:
+            raise record.error("task", f"{task!r} is none of {', '.join(TASKS)}", "Correct or remove the row")
+        self._check_times(record)
+        moments = None
+        if task not in CHOOSING:
+            moments, captions = self._windows(record, task, duration, counts)
+            if not moments:
+                return None
+            if task in CAPTIONING:
+                extra[CAPTIONS] = captions
+        options, right = self._options(record) if task in (*CHOOSING, "gvq") else ([], None)
+        if right is not None:
+            extra["answer_index"] = right
+        return VideoSample(
+            id=str(record.id),
+            video=record.text("video"),
+            query=record.text("q"),
+            duration=duration,
+            moments=moments,
+            options=options,
+            answer=options[right] if right is not None else None,
+            kind=task,
+            extra={**extra, "etbench": dict(record.fields)},
+        )
+
+    def _check_times(self, record: Record) -> None:
+        marks = record.text("q").count(TIME)
+        if self.style == "txt" and marks:
+            raise record.error("q", f"holds {TIME}, which stands for a time", "Set the format's style to 'vid'")
+        if "src" in record.fields:
+            times = len(seconds_list(record, "src"))
+            if self.style == "vid" and marks != times:
+                problem = f"must have one time for each {TIME} of q, got {times} for {marks}"
+                raise record.error("src", problem, "Correct the row, or set the format's style to 'txt'")
+
+    def _windows(
+        self, record: Record, task: str, duration: float, counts: Counter[str]
+    ) -> tuple[list[Moment], list[str]]:
+        """Windows and, for tasks with captions, these; both without those that are left out."""
+        raw = flat_windows(record.get("tgt"))
+        if task not in CAPTIONING:
+            return self.windows(record, "tgt", raw, duration, counts), []
+        captions = record.texts("g")
+        if not isinstance(raw, list) or len(captions) != len(raw):
+            count = len(raw) if isinstance(raw, list) else 0
+            problem = f"must have one caption for each of tgt, got {len(captions)} for {count}"
+            raise record.error("g", problem, "Correct the row")
+        moments: list[Moment] = []
+        kept: list[str] = []
+        for window, caption in zip(raw, captions, strict=True):
+            found = self.windows(record, "tgt", [window], duration, counts)
+            moments += found
+            kept += [caption] * len(found)
+        return moments, kept
+
+    def _options(self, record: Record) -> tuple[list[str], int]:
+        raw = record.get("o")
+        if not isinstance(raw, list) or not 2 <= len(raw) <= MAX_OPTIONS:
+            raise record.error("o", f"must be a list of 2 to {MAX_OPTIONS} options, got {raw!r:.80}", "Correct the row")
+        pairs = [f"{o[0]} - {o[1]}" if is_pair(o) else o for o in raw]
+        options = Record({"o": pairs}, record.path, record.row, record.id).texts("o")
+        right = record.whole_number("p")
+        if not 0 <= right < len(options):
+            raise record.error("p", f"must be the index of one of {len(options)} options, got {right}", "Correct it")
+        return options, right
+
+
+def flat_windows(value: Any) -> Any:
+    """``tgt`` as a list of windows: one window, a list of them, or a list for each annotator; not yet judged."""
+    if is_pair(value):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(v, list) and v and isinstance(v[0], list) for v in value):
+        return [window for annotator in value for window in annotator]
+    return value
+
+
+def is_pair(value: Any) -> bool:
+    """Whether a value is two finite numbers."""
+    return isinstance(value, list) and len(value) == 2 and all(is_finite(bound) for bound in value)
+
+
+def read_subset(path: Path) -> set[str]:
+    """Ids of the rows that ``subset.json`` names.
+
+    Raises:
+        AnnotationError: if the file is absent or has another shape.
+    """
+    try:
+        tasks = load_json(read_text(path), str(path))
+    except FileNotFoundError:
+        raise AnnotationError(f"there is no file {path}. Correct format.subset_file or leave it out") from None
+    if not isinstance(tasks, Mapping) or not all(isinstance(sources, Mapping) for sources in tasks.values()):
+        raise AnnotationError(f"{path}: must be {{task: {{source: [idx]}}}}. Take subset.json of E.T. Bench")
+    ids = set()
+    for task, sources in tasks.items():
+        for source, numbers in sources.items():
+            if not isinstance(numbers, list):
+                raise AnnotationError(f"{path}, task {task!r}, source {source!r}: must be a list, got {numbers!r:.40}")
+            ids |= {f"{task}/{source}/{number}" for number in numbers}
+    return ids

@@ -1,0 +1,93 @@
+"""HawkEye's test files of moment retrieval, which it answers by halving the video again and again.
+
+Source: HawkEye (yellow-binary-tree/HawkEye), files ``*-recursive_grounding.json`` of Charades-STA, ActivityNet Captions
+and NExT-GQA: rows ``video, question, answer[, duration, qid]``. Its conversions write the truth as ``answer``, its
+driver looks for ``span``; both are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lavis.common.registry import registry
+from lavis.datasets.formats._lengths import Lengths
+from lavis.datasets.formats._record import Record, read_records
+from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField
+from lavis.structures import VideoSample
+
+TRUTHS = ("answer", "span")
+
+
+@registry.formats.register("recursive_grounding")
+class RecursiveGrounding(AnnotationFormat):
+    """Rows ``video, question, answer | span[, duration, qid]``; the truth is ``[start, end]`` or a list of such.
+
+    Ids are ``<video without folder and ending>_<qid>``, or ``RecursiveGrounding_<k>``, k from 0, in files without
+    ``qid``. ``query`` is the question or sentence as it stands, ``video`` the name with its ending, or a folder of
+    frames.
+
+    Args:
+        durations: lengths of the videos, for files without them: a JSON object of seconds, the file of
+            ``process_data/videos_metadata.py``, or CSV (``id``, ``length``), by name, its ending may differ or be left
+            out; or the folder of folders of frames, three a second. ``{split}`` is filled in.
+        on_bad_window, on_unknown_field: see ``AnnotationFormat``.
+        beyond_end: windows that end past the video are kept by default: the evaluation compares with them as they are.
+    """
+
+    required = ("video", "question")
+    optional = (*TRUTHS, "duration", "qid")
+
+    def __init__(
+        self,
+        *,
+        durations: str | None = None,
+        on_bad_window: OnBadWindow = "raise",
+        beyond_end: BeyondEnd = "keep",
+        on_unknown_field: OnUnknownField = "raise",
+    ) -> None:
+        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
+        self.durations = durations
+        self._lengths = Lengths()
+
+    def records(self, path: Path, split: str) -> Iterator[Record]:
+        self._lengths = Lengths(self.durations, split)
+        for number, record in enumerate(read_records(path)):
+            yield record.with_id(_identity(record, number))
+
+    def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
+        extra = self.check_row(record)
+        if "qid" in record.fields:
+            extra["qid"] = record.get("qid")
+        video = record.file_name("video")
+        duration = self._lengths.of(record, video)
+        given = [field for field in TRUTHS if field in record.fields]
+        if len(given) > 1:
+            raise record.error("span", "says the same as 'answer'", "Keep one of them")
+        moments = None
+        if given:
+            moments = self.windows(record, given[0], listed(record.get(given[0])), duration, counts)
+            if not moments:
+                return None
+        return VideoSample(
+            id=str(record.id),
+            video=video,
+            query=record.text("question"),
+            duration=duration,
+            moments=moments,
+            extra=extra,
+        )
+
+
+def listed(value: Any) -> Any:
+    """One window as a list of one; anything else as it stands, to be judged later."""
+    return [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
+
+
+def _identity(record: Record, number: int) -> str:
+    if "qid" not in record.fields:
+        return f"RecursiveGrounding_{number}"
+    qid = record.get("qid")
+    return f"{PurePosixPath(record.text('video')).stem}_{qid if isinstance(qid, str) else record.whole_number('qid')}"

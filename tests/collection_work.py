@@ -1,0 +1,81 @@
+"""Work for the tests of the executor, in a module of its own since other processes import it; and a run to be killed.
+
+``python -m tests.collection_work FOLDER OUT``: copies the files of a folder, slowly, and notes every start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lavis.preparation.collection.items import Item
+from lavis.preparation.collection.run import run_collection
+
+
+def as_told(item: Item, scratch: Path) -> dict[str, Any]:
+    """Does what the file says."""
+    told = item.path.read_text()
+    if told == "raise":
+        raise ValueError(f"{item.path}: told to raise")
+    if told == "fault":
+        raise KeyError("a fault of a library")
+    if told == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if told == "exit":
+        os._exit(3)
+    if told == "hang":
+        time.sleep(1000)
+    if told == "odd":
+        return {"value": object()}
+    return {"told": told, "duration_s": 3600.0, "process": os.getpid()}
+
+
+def starts_a_program(item: Item, scratch: Path) -> dict[str, Any]:
+    """Starts a program that would outlive it, notes its number, and hangs."""
+    import subprocess
+
+    program = subprocess.Popen(["sleep", "1000"])
+    item.path.with_suffix(".pid").write_text(str(program.pid))
+    time.sleep(1000)
+    return {}
+
+
+@dataclass(frozen=True)
+class SlowCopy:
+    """Copies a file in two writes with a pause between them."""
+
+    out: Path
+    pause_s: float = 0.05
+
+    def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
+        with (self.out / "starts.txt").open("a") as notes:
+            notes.write(f"{item.name}\n")
+        with (self.out / "processes.txt").open("a") as notes:
+            notes.write(f"{os.getpid()}\n")
+        data = item.path.read_bytes()
+        unfinished = scratch / item.name
+        with unfinished.open("wb") as stream:
+            stream.write(data[: len(data) // 2])
+            stream.flush()
+            time.sleep(self.pause_s)
+            stream.write(data[len(data) // 2 :])
+        os.replace(unfinished, self.out / item.name)
+        return {"bytes": len(data)}
+
+
+def files_of(folder: Path) -> list[Item]:
+    return [Item(path.name, path) for path in sorted(folder.iterdir())]
+
+
+def main(folder: Path, out: Path) -> None:
+    summary = run_collection(files_of(folder), SlowCopy(out), out, name="copy", workers=2)
+    print(summary.to_text())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
