@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lavis.scoring.base import Row as ScoringRow
+from lavis.scoring.meco.structural_tokens import boundaries, read_structural_tokens
 from lavis.scoring.scorer import score
-from lavis.scoring.structural_tokens import boundaries, read_structural_tokens
 from tests.parity_cases.meco_grounding import cases
 
 Row = dict[str, Any]
@@ -93,7 +93,16 @@ def test_a_window_of_one_sample_fails(charades: Path) -> None:
     content = json.loads((charades / "result.json").read_text())
     content["per_sample"][3]["pred_relevant_windows"][0][2] += 1e-5
     (charades / "result.json").write_text(json.dumps(content))
-    with pytest.raises(AssertionError, match="windows or clips differ"):
+    with pytest.raises(AssertionError, match="pred_relevant_windows differs"):
+        found(charades)["charades/result"]()
+
+
+@pytest.mark.parametrize("change", [{"qid": 4}, {"pred_saliency_scores": [float("nan")] * 15}])
+def test_a_sample_told_twice_or_without_a_number_fails(charades: Path, change: Row) -> None:
+    content = json.loads((charades / "result.json").read_text())
+    content["per_sample"][3] |= change
+    (charades / "result.json").write_text(json.dumps(content))
+    with pytest.raises(AssertionError, match="samples of|pred_saliency_scores differs"):
         found(charades)["charades/result"]()
 
 

@@ -115,7 +115,7 @@ def _intervals(rows: list[tuple[list[float], list[float], list[float]]]) -> floa
         recorded = [row[2] for row in rows]
         # Some record what lies apart as 0, the evaluator itself goes on below it.
         pairs = [(a, b) for x, y in zip(ours, recorded, strict=True) for a, b in zip(x, y, strict=True)]
-        differences.append(max(0.0 if a < 0 and b == 0 else abs(a - b) for a, b in pairs))
+        differences.append(float(np.max([0.0 if a < 0 and b == 0 else abs(a - b) for a, b in pairs])))
     assert min(differences) <= CLOSE, f"single spans differ by {min(differences)}"
     return min(differences)
 

@@ -88,11 +88,22 @@ def _windows(rows: list[Row]) -> float:
     largest = 0.0
     for row in rows:
         if row["error"] is None:
+            _stops_in_time(row)
             window = replay(np.array([row["duration"]]), [row["answers"]], max(len(row["answers"]), 1))[-1, 0]
             difference = float(np.abs(window - np.array(row["bound"])).max())
             assert difference <= CLOSE, f"{row['answers']} of {row['duration']} s: {window} instead of {row['bound']}"
             largest = max(largest, difference)
     return largest
+
+
+def _stops_in_time(row: Row) -> None:
+    """A run ends with "throughout", or when its rounds are used up; the log, where there is one, tells each round."""
+    answers, rounds = row["answers"], row.get("max_turns")
+    if rounds is not None:
+        ended = "throughout" in answers[-1:] or len(answers) == rounds
+        assert ended and len(answers) <= rounds, f"{answers} in {rounds} rounds"
+    if row.get("log"):
+        assert len(row["log"]) == len(answers), f"{len(row['log'])} rounds are logged for {answers}"
 
 
 def _failures(rows: list[Row]) -> float:

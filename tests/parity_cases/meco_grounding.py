@@ -128,7 +128,8 @@ def _per_sample(found: ScoreReport, recorded: Row) -> float:
     if not samples:
         return 0.0
     answers = {answer.id: answer for answer in found.pairs.answers}
-    assert len(samples) == len(answers), f"{len(answers)} samples instead of {len(samples)}"
+    recorded_ids = sorted(str(sample["qid"]) for sample in samples)
+    assert recorded_ids == sorted(answers), f"samples of {recorded_ids} instead of {sorted(answers)}"
     largest = 0.0
     for sample in samples:
         answer = answers[str(sample["qid"])]
@@ -136,8 +137,9 @@ def _per_sample(found: ScoreReport, recorded: Row) -> float:
             if key in sample:
                 theirs = np.array(sample[key], dtype=np.float64)
                 assert ours is not None and ours.shape == theirs.shape, f"{sample['qid']}: {key} differs in number"
-                largest = max(largest, float(np.abs(ours - theirs).max()))
-    assert largest <= CLOSE, f"windows or clips differ by {largest}"
+                difference = float(np.abs(ours - theirs).max(initial=0))
+                assert difference <= CLOSE, f"{sample['qid']}: {key} differs by {difference}"
+                largest = max(largest, difference)
     return largest
 
 
@@ -175,7 +177,8 @@ def _compared(found: Boundaries, boxes: Any, confidences: Any, at: str) -> float
             values = np.array(recorded, dtype=np.float64).ravel()
             assert mine.shape == values.shape, f"{at}: a confidence has another length"
             differences.append(np.abs(mine - values).max())
-    largest = float(max(differences))
+    # Numpy's maximum, as Python's would pass over a difference that is "not a number".
+    largest = float(np.max(differences))
     assert largest <= CLOSE, f"{at}: boxes or confidences differ by {largest}"
     return largest
 

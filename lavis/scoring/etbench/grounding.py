@@ -53,8 +53,8 @@ def numpy_rounded(value: float, digits: int) -> float:
 
 def iou(first: Array, second: Array) -> Singles:
     """IoU of windows ``[N, 2]`` and ``[M, 2]``, ``[N, M]``, in single precision; NaN if neither has a length."""
-    a, b = first.astype(np.float32), second.astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        a, b = first.astype(np.float32), second.astype(np.float32)
         shared = np.minimum(a[:, None, 1], b[None, :, 1]) - np.maximum(a[:, None, 0], b[None, :, 0])
         shared = np.clip(shared, 0, None)
         lengths = (a[:, 1] - a[:, 0])[:, None] + (b[:, 1] - b[:, 0])[None, :]

@@ -17,6 +17,7 @@ from lavis.scoring.base import Array, Row, RowError, window_array
 from lavis.scoring.etbench.captions_text import captions
 from lavis.scoring.etbench.windows_text import time_point, windows
 from lavis.scoring.meco.structural_tokens import Boundaries, boundaries, event_captions, read_structural_tokens
+from lavis.scoring.windows.text import require_times
 
 CHOOSING = ("rar", "eca", "rvq")
 GROUNDING = ("tvg", "epm", "tal", "evs", "vhd")
@@ -164,7 +165,7 @@ def _targets(row: Row) -> Array:
         value = [value]
     if depth == 3:
         value = [window for annotator in value if isinstance(annotator, (list, tuple)) for window in annotator]
-    return window_array(value, "tgt")
+    return require_times(window_array(value, "tgt"), "tgt")
 
 
 def _options(row: Row) -> list[str]:
@@ -252,7 +253,7 @@ def read_line(row: Row) -> Answer:
     text = row.text("text")
     if text.strip() or task in CHOOSING or task in CAPTIONING:
         return text_answer(name, task, text)
-    moments = row.windows("moments", (2, 3))[:, :2]
+    moments = require_times(row.windows("moments", (2, 3))[:, :2], "moments")
     if not len(moments):
         return Answer(name, task, text)
     return Answer(name, task, text, moments, point=float(moments[0].mean()) if task == "vhd" else None)

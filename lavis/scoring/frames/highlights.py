@@ -103,7 +103,8 @@ def _frames_per_clip(answer: FrameAnswer) -> int:
             f"question {answer.id!r}: the first two frames lie {interval:g} s apart; scores of {CLIP_SECONDS}-second "
             f"clips need frames at most {CLIP_SECONDS} s apart"
         )
-    return int(CLIP_SECONDS / interval)
+    # Compared as frames, for an interval next to nothing has no number of them; one clip takes all there are.
+    return int(min(CLIP_SECONDS / float(interval), len(answer.times)))
 
 
 def _ratings(pairs: Pairs[FrameAnswer, FrameTruth]) -> list[NDArray[np.float32]]:

@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 
 from lavis.scoring.base import Array, Form, Row, RowError, finite, number_array
 from lavis.scoring.windows.highlights import CLIP_SECONDS, clip_ratings
+from lavis.scoring.windows.text import require_times
 
 QvhSpans = Literal["original", "repaired"]
 
 _HIGHLIGHT = 4
+_MOST_CLIPS = 100_000
+_HIGHEST_RATING = 1000
+_LARGEST_SCORE = 1e30
+"""Beyond it, sums of scores and the stretch to 0..1 may leave the range of numbers."""
 _NUMBER = re.compile(r"\d+\.?\d*")
 
 
@@ -159,7 +164,7 @@ def _read_debug(row: Row, name: str) -> FrameAnswer:
     if not isinstance(entries, list) or not entries:
         raise RowError(f"field 'debug_data' must list at least one frame, got {entries!r:.60}")
     times, scores = zip(*(_frame(entry, name) for entry in entries), strict=True)
-    return FrameAnswer(identity, number_array(times, "time", 1), number_array(scores, name, 1))
+    return FrameAnswer(identity, require_times(number_array(times, "time", 1), "time"), _scores(scores, name))
 
 
 def _frame(entry: Any, name: str) -> tuple[Any, Any]:
@@ -180,7 +185,7 @@ def _read_text(row: Row) -> FrameAnswer:
     text = response[0] if isinstance(response, list) and response else response
     if not isinstance(text, str):
         raise RowError(f"field 'model_response' must be a text, or a list with one, got {response!r:.60}")
-    duration = row.number_of("video_duration") if "video_duration" in row else None
+    duration = _duration(row, "video_duration") if "video_duration" in row else None
     return FrameAnswer(identity, np.zeros(0), np.zeros(0), True, _window(text, duration), duration)
 
 
@@ -198,13 +203,23 @@ def _window(text: str, duration: float | None) -> tuple[float, float] | None:
 
 
 def _read_scores(row: Row, name: str, seconds: float) -> FrameAnswer:
-    identity, scores = row.identity("id", "qid"), row.numbers(name)
+    identity, scores = row.identity("id", "qid"), _scores(row.get(name), name)
     if not len(scores):
         raise RowError(f"field {name!r} is empty")
-    times = row.numbers("frame_times") if "frame_times" in row else np.arange(float(len(scores))) * seconds
+    times = np.arange(float(len(scores))) * seconds
+    if "frame_times" in row:
+        times = require_times(row.numbers("frame_times"), "frame_times")
     if len(times) != len(scores):
         raise RowError(f"{len(times)} times ('frame_times') for {len(scores)} scores ({name!r})")
     return FrameAnswer(identity, times, scores)
+
+
+def _scores(values: Any, name: str) -> Array:
+    """Scores ``[F]`` that can be added up."""
+    scores = number_array(values, name, 1)
+    if (np.abs(scores) > _LARGEST_SCORE).any():
+        raise RowError(f"field {name!r} must hold numbers within {_LARGEST_SCORE:g}, got {values!r:.60}")
+    return scores
 
 
 def _truth(row: Row, identity: str, spans: Array, ratings: NDArray[np.float32] | None = None) -> FrameTruth:
@@ -224,12 +239,20 @@ def _read_rated_answer(row: Row, how: QvhSpans) -> FrameTruth:
 
 def _read_release(row: Row, how: QvhSpans) -> FrameTruth:
     clips, rated = _rated(row)
-    count = int(row.number_of("duration") / CLIP_SECONDS)
+    count = int(_duration(row, "duration") / CLIP_SECONDS)
     try:
         ratings = clip_ratings(count, clips.astype(np.int64), rated)
     except ValueError as error:
         raise RowError(str(error)) from error
     return _truth(row, "qid", spans_of_clips(clips, _best(rated), how), ratings)
+
+
+def _duration(row: Row, name: str) -> float:
+    """Seconds of a video that can be cut into clips."""
+    duration = row.number_of(name)
+    if not 0 <= duration <= _MOST_CLIPS * CLIP_SECONDS:
+        raise RowError(f"field {name!r} must be seconds of a video, got {duration:g}")
+    return duration
 
 
 def _rated(row: Row) -> tuple[Array, Array]:
@@ -238,6 +261,10 @@ def _rated(row: Row) -> tuple[Array, Array]:
     ratings = number_array(row.get("saliency_scores"), "saliency_scores", 2)
     if not len(clips) and not ratings.size:
         return clips, np.zeros((0, 3))
+    if (np.abs(clips) > _MOST_CLIPS).any() or (clips != np.floor(clips)).any():
+        raise RowError(f"field 'relevant_clip_ids' must hold numbers of clips, got {clips.tolist()!r:.60}")
+    if (np.abs(ratings) > _HIGHEST_RATING).any():
+        raise RowError(f"field 'saliency_scores' must hold ratings, got {row.get('saliency_scores')!r:.60}")
     if len(clips) != len(ratings):
         raise RowError(f"{len(clips)} clips ('relevant_clip_ids') have {len(ratings)} ratings ('saliency_scores')")
     return clips, ratings

@@ -98,7 +98,7 @@ def read_structural_tokens(row: Row, scale: float | None = None) -> StructuralTo
         if row.get("vl_sims"):
             raise RowError("field 'vl_sims' holds tokens without frames")
         return StructuralTokens(np.zeros((0, 0), np.float32), np.zeros(0, np.int64), known)
-    if np.abs(similarities).max() * max(1.0, abs(known or 0.0)) > _LARGEST:
+    if float(np.abs(similarities).max()) * max(1.0, abs(known or 0.0)) > _LARGEST:
         raise RowError("fields 'vl_sims' and 'scale' hold numbers beyond single precision")
     if len(similarities) != len(order):
         raise RowError(f"field 'vl_sims' holds {len(similarities)} rows for {len(order)} structural tokens")

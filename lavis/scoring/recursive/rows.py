@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from lavis.scoring.base import Form, Row, RowError, number_array, window_array
 from lavis.scoring.recursive.replay import ANSWERS
 from lavis.scoring.windows.ragged import Array
@@ -94,7 +96,7 @@ def row_id(row: Row) -> str:
 def _rounds(row: Row) -> Rounds:
     if row.get("duration") is None:
         raise RowError("field 'duration' is null: the evaluator failed on this query")
-    duration = row.number_of("duration")
+    duration = _seconds(row)
     if duration < 0:
         raise RowError(f"field 'duration' must be 0 or more, got {duration!r}")
     words = row.get("pred_answer_list")
@@ -118,11 +120,15 @@ def _spans(name: str) -> Callable[[Row], Spans]:
     def read(row: Row) -> Spans:
         spans = _span_list(row.get(name), name)
         given = row.fields.get("duration")
-        duration = float("nan") if given is None else row.number_of("duration")
+        duration = float("nan") if given is None else _seconds(row)
         video = next((str(row.fields[key]) for key in _VIDEOS if row.fields.get(key)), row_id(row))
         return Spans(row_id(row), video, spans, duration, row.number, _named(row), _asked(row))
 
     return read
+
+
+def _seconds(row: Row) -> float:
+    return float(require_times(np.array(row.number_of("duration")), "duration"))
 
 
 def _span_list(value: Any, name: str) -> Array:

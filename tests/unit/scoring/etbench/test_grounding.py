@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from lavis.scoring.etbench import grounding
 from lavis.scoring.etbench.grounding import Sample, numpy_rounded
@@ -90,3 +91,11 @@ def test_option_of_window() -> None:
 def test_rounding_of_numpy() -> None:
     assert numpy_rounded(0.211205, 5) == 0.2112
     assert round(0.211205, 5) == 0.21121
+
+
+@pytest.mark.filterwarnings("error")
+def test_times_beyond_single_precision_overlap_nothing() -> None:
+    """An answer may hold any number of digits."""
+    samples = [sample([[0, 10]], [[0, 1e40]]), sample([[0, 10]], [[1e40, 1e41]])]
+    assert grounding.single_window(samples).figures["F1"] == 0.0
+    assert grounding.all_windows(samples).figures["F1"] == 0.0

@@ -148,6 +148,7 @@ def test_without_a_scale_only_cosines_can_be_ranked() -> None:
         boundaries(type(pair)(pair.rows, pair.events, None))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -158,6 +159,7 @@ def test_without_a_scale_only_cosines_can_be_ranked() -> None:
         ({"vl_sims": [[]]}, "without frames"),
         ({"vl_sims": [[0, 1e300]]}, "single precision"),
         ({"scale": 1e300}, "single precision"),
+        ({"vl_sims": [[0, 1e300]], "scale": 1e300}, "single precision"),
         ({"scale": "big"}, "scale"),
         ({"ent_inds": [0.5]}, "whole numbers"),
         ({"ent_inds": "x"}, "ent_inds"),

@@ -340,3 +340,10 @@ def test_golden(golden_dir: Path) -> None:
         recorded = json.loads((metrics / f"{name}_result.json").read_text())["collected"]
         report = score("etbench", metrics / f"{name}_preds.json", tasks=tasks)
         assert report.figures == {task: recorded[task] for task in tasks}
+
+
+@pytest.mark.parametrize("times", [[0, 1e39], [-1e308, 1]])
+def test_true_times_beyond_reason_are_refused(times: list[float]) -> None:
+    question = {"task": "tvg", "source": "s", "idx": 0, "video": "v.mp4", "duration": 10, "tgt": times}
+    with pytest.raises(ScoringError, match="'tgt': times must lie within"):
+        score("etbench", [{"task": "tvg", "source": "s", "idx": 0, "a": "0 - 5"}], [question])

@@ -324,3 +324,42 @@ def test_fuzzed_rows() -> None:
     tally = score("frame_scores", rows, gold).pairs.tally
     assert tally.scored + tally.missing + tally.unparseable >= 499
     assert tally.unparseable > 100
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        frames(1, [1.7e308, -1.7e308, 0.0]),
+        frames(1, [0.1, 0.2], interval=1e300),
+        {"question_id": 1, "model_response": "1 5", "video_duration": 1e16},
+        {"id": 1, "frame_scores": [0.1, 0.2], "frame_times": [0.0, 1e300]},
+    ],
+)
+@pytest.mark.parametrize("task", ["grounding", "highlights"])
+def test_numbers_beyond_reason_are_counted(answer: Row, task: str) -> None:
+    truths = [rated(1, [1], [[1, 2, 4]]), rated(2, [1], [[1, 2, 4]])]
+    usual = {key: value for key, value in answer.items() if key in ("question_id", "id")}
+    fine: Row = {"frame_scores": [0.1] * 10} if "id" in usual else {"debug_data": frames(2, [0.1] * 10)["debug_data"]}
+    if "model_response" in answer:
+        fine = {"model_response": "1 5", "video_duration": 20}
+    report = score("frame_scores", [answer, {next(iter(usual)): 2, **fine}], truths, task=task)
+    assert (report.pairs.tally.unparseable, report.pairs.tally.scored) == (1, 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "change",
+    [{"duration": 1e16}, {"duration": -4}, {"relevant_clip_ids": [1e300]}, {"saliency_scores": [[1e300, 1, 2]]}],
+)
+def test_truth_beyond_reason_is_refused(change: Row) -> None:
+    truths = [{**rated(1, [1], [[1, 2, 4]]), **change}, rated(2, [1], [[1, 2, 4]])]
+    with pytest.raises(ScoringError, match=f"row 1: field '{next(iter(change))}'"):
+        score("frame_scores", [frames(2, RISING)], truths, task="highlights")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("interval", [5e-324, 1e-20, 1e-6])
+def test_frames_at_almost_the_same_time_are_all_of_the_first_clip(interval: float) -> None:
+    report = score("frame_scores", [frames(1, RISING, interval)], [rated(1, [0], [[4, 4, 4]])], task="highlights")
+    assert report.headline["HL-min-VeryGood-Hit1"] == 100

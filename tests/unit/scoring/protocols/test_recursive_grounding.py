@@ -159,3 +159,12 @@ def test_fuzzed_rows_never_crash() -> None:
         except ScoringError:
             continue
         assert all(0 <= value <= 1 for value in report.headline.values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_durations_beyond_reason_are_counted() -> None:
+    rows = [rounds("middle", duration=1.7e308), rounds("middle")]
+    tally = score("recursive_grounding", rows, [truth(0, 5), truth(0, 5)]).pairs.tally
+    assert (tally.unparseable, tally.scored) == (1, 1)
+    with pytest.raises(ScoringError, match="'duration': times must lie within"):
+        score("recursive_grounding", [rounds("end")], [truth(0, 5, duration=1e300)])
