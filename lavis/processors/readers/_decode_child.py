@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -156,12 +157,13 @@ def _stamp(path: str) -> tuple[int, ...]:
 
 def _failure(error: Exception) -> dict[str, Any]:
     if _no_memory(error):
-        return {"error": "memory"}
+        return {"error": "memory"}  # a traceback would want some, too
+    told: dict[str, Any] = {"trace": "".join(traceback.format_exception(error))}
     if isinstance(error, VideoDecodeError):
-        return {"error": "decode", "path": error.path, "cause": error.cause, "cure": error.cure}
+        return {**told, "error": "decode", "path": error.path, "cause": error.cause, "cure": error.cure}
     if isinstance(error, ImportError):
-        return {"error": "import", "text": str(error)}
-    return {"error": "other", "text": f"{type(error).__name__}: {error}".rstrip(": ")}
+        return {**told, "error": "import", "text": str(error)}
+    return {**told, "error": "other", "text": f"{type(error).__name__}: {error}".rstrip(": ")}
 
 
 def _no_memory(error: BaseException | None) -> bool:

@@ -102,7 +102,8 @@ class GuardedReader(VideoReader):
             if head.get("error") == "memory":
                 process.end()  # what it holds by now is anyone's guess
         if "error" in head:
-            raise self._error(path if head.get("path", whole) == whole else head["path"], head)
+            error = self._error(path if head.get("path", whole) == whole else head["path"], head)
+            raise error from (_InChild(f"\n{head['trace']}") if "trace" in head else None)
         return head, body
 
     def _error(self, path: str, head: Mapping[str, Any]) -> Exception:
@@ -115,3 +116,7 @@ class GuardedReader(VideoReader):
             cure = "re-encode the file, or set run.decode.memory_mb, or memory_mb of guarded"
             return VideoDecodeError(path, f"decoding it takes more than {self.memory_mb} MiB", cure)
         return VideoDecodeError(path, f"the reader failed on it ({head['text']})", "fetch or re-encode it")
+
+
+class _InChild(Exception):
+    """Shows the traceback of the decoding process above that of this one."""
