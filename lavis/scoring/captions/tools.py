@@ -100,6 +100,9 @@ def caption_tools(timeout: float = _TIMEOUT) -> Iterator[CaptionTools]:
         tools.close()
 
 
+_CURE = "install both: pip install 'lavis[metrics]', and Java 8 or newer (apt install default-jre-headless)"
+
+
 def captions_available() -> str | None:
     """Why tokeniser and METEOR cannot run here and what to install; ``None`` if they can."""
     reason = ngrams_available()
@@ -111,14 +114,14 @@ def captions_available() -> str | None:
     if absent:
         return f"pycocoevalcap lacks {', '.join(absent)}; install it again: pip install --force-reinstall pycocoevalcap"
     if shutil.which("java") is None:
-        return "the tokeniser and METEOR need Java: install default-jre-headless (apt) or another Java 8 or newer"
+        return f"the tokeniser and METEOR need Java, which is not found; {_CURE}"
     return None
 
 
 def ngrams_available() -> str | None:
     """Why CIDEr, BLEU and ROUGE-L cannot run here and what to install; ``None`` if they can."""
     if package_folder() is None:
-        return "caption metrics need pycocoevalcap: pip install 'lavis[metrics]'"
+        return f"caption metrics need pycocoevalcap, which is not installed; {_CURE}"
     return None
 
 
