@@ -67,6 +67,7 @@ class GenerationConfig:
     min_length: int = 1  # tokens, at least 0
     length_penalty: float = 1.0  # exponent of the length a beam's score is divided by
     repetition_penalty: float = 1.0  # 1 is none; above 0
+    stops: list[str] = field(default_factory=list)  # texts at which an answer ends, beside the model's own end token
 
     def __post_init__(self) -> None:
         _at_least("num_beams", self.num_beams, 1)

@@ -60,6 +60,10 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
     )
     codec = build_part(registry.codecs, node["codec"], "model.codec")
     codec.bind(language_model.tokenizer)
+    head = None
+    if node.get("head") is not None:
+        head = build_part(registry.heads, node["head"], "model.head", language_width=language_model.width)
+        head.bind(language_model.model, codec.tokens)
     processor = None
     if node.get("processor") is not None:
         from lavis.processors.video_processor import build_processor
@@ -74,6 +78,7 @@ def _assemble(node: Mapping[str, Any]) -> VideoLLM:
         codec=codec,
         subtitle_choice=_subtitle_choice(node.get("subtitle_choice"), compressor),
         localizer=build_part(registry.localizers, node.get("localizer") or "single_pass", "model.localizer"),
+        head=head,
         processor=processor,
         generation=construct(GenerationConfig, node.get("generation") or {}, "model.generation"),
         cache=construct(CacheConfig, node.get("cache") or {}, "model.cache"),

@@ -7,6 +7,7 @@ frames -> ``encoder`` -> patch features -> ``compressor`` -> visual tokens with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
@@ -22,6 +23,7 @@ from lavis.models.codecs.base import TimeCodec
 from lavis.models.compressors.base import Compressor
 from lavis.models.encoders.base import VideoEncoder
 from lavis.models.feature_cache import FeatureCache
+from lavis.models.heads.base import Head
 from lavis.models.language_models.base import LanguageModel
 from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
@@ -46,6 +48,7 @@ class VideoLLM(nn.Module):
         codec: writes and reads times; already bound to the language model's tokenizer.
         subtitle_choice: picks the subtitle lines a prompt shows; ``None`` shows all of them.
         localizer: how often the model is asked; ``None`` asks once.
+        head: compares states of the language model with frames; ``None`` where times are in the text.
         processor: makes frames of a file; needed by ``localize`` only.
         generation: decoding settings.
         cache: where the output of frozen parts is kept; ``None`` is as ``CacheConfig`` has it. Changes no result.
@@ -61,6 +64,7 @@ class VideoLLM(nn.Module):
         codec: TimeCodec,
         subtitle_choice: SubtitleChoice | None = None,
         localizer: Localizer | None = None,
+        head: Head | None = None,
         processor: VideoProcessor | None = None,
         generation: GenerationConfig | None = None,
         cache: CacheConfig | None = None,
@@ -72,6 +76,7 @@ class VideoLLM(nn.Module):
         self.prompt = prompt
         self.language_model = language_model
         self.codec = codec
+        self.head = head
         self.subtitle_choice = subtitle_choice
         self.localizer: Localizer = localizer if localizer is not None else SinglePass()
         self.processor = processor
@@ -88,12 +93,17 @@ class VideoLLM(nn.Module):
         Raises:
             ValueError: if a sample has no truth to learn.
         """
-        unknown = [s.id for s in batch.samples if s.moments is None and s.answer is None]
+        unknown = [
+            s.id
+            for s in batch.samples
+            if s.moments is None and s.answer is None and not any(turn.learned for turn in s.turns)
+        ]
         if unknown:
             raise ValueError(f"samples without moments cannot be trained on: {', '.join(unknown[:5])}")
-        output = self.language_model(self.pack(self.localizer.training_batch(self, batch), answer=True))
+        packed = self.pack(self.localizer.training_batch(self, batch), answer=True)
+        output = self.language_model(packed) if self.head is None else self.language_model(packed, self.head.taps)
         assert output.loss is not None
-        return {"lm": output.loss}
+        return {"lm": output.loss, **(self.head.losses(output, packed) if self.head is not None else {})}
 
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[Prediction]:
@@ -109,7 +119,13 @@ class VideoLLM(nn.Module):
     @torch.no_grad()
     def outputs(self, batch: Batch, generation: GenerationConfig | None = None) -> list[ModelOutput]:
         """What the language model says, unread."""
-        return self.language_model.generate(self.pack(batch), generation or self.generation)
+        generation = generation or self.generation
+        if self.prompt.stops:
+            generation = replace(generation, stops=[*generation.stops, *self.prompt.stops])
+        if self.head is None:
+            return self.language_model.generate(self.pack(batch), generation)
+        watcher = self.head.watch(self.language_model.token_ids(self.codec.tokens))
+        return self.language_model.generate(self.pack(batch), generation, watcher)
 
     def pack(self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None) -> Packed:
         """The prompts of a batch as embeddings; arguments as for ``sequences``.
@@ -157,7 +173,10 @@ class VideoLLM(nn.Module):
         self._explain(batch)
         features = self.encoder.encode(batch.views)
         times = [self.codec.view_times(f.times, sample) for f, sample in zip(features, batch.samples, strict=True)]
-        tokens = self.compressor(features, self.codec.view(batch.samples), draws=draws, times=times)
+        asked: dict[str, Any] = {}
+        if self.compressor.reads_questions:
+            asked["questions"] = [self.prompt.questions(sample) for sample in batch.samples]
+        tokens = self.compressor(features, self.codec.view(batch.samples), draws=draws, times=times, **asked)
         prompts = [
             self.prompt(sample, timed, self.codec, lines, answer)
             for sample, timed, lines in zip(batch.samples, tokens, self._subtitles(batch.samples), strict=True)

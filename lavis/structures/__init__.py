@@ -8,6 +8,7 @@ from lavis.structures.sequence import (
     Block,
     FrameRef,
     Packed,
+    Passage,
     Segment,
     Sequence,
     Series,
@@ -19,7 +20,7 @@ from lavis.structures.sequence import (
 from lavis.structures.tokens import FrameFeatures, TimedTokens
 
 __all__ = [
-    "Batch", "Block", "FrameFeatures", "FrameRef", "Frames", "ModelOutput", "Moment", "Packed", "Prediction",
-    "Segment", "Sequence", "Series", "Subtitle", "Text", "Texts", "TimedTokens", "Turn", "VideoSample", "Views",
-    "Visual", "Visuals",
+    "Batch", "Block", "FrameFeatures", "FrameRef", "Frames", "ModelOutput", "Moment", "Packed", "Passage",
+    "Prediction", "Segment", "Sequence", "Series", "Subtitle", "Text", "Texts", "TimedTokens", "Turn", "VideoSample",
+    "Views", "Visual", "Visuals",
 ]  # fmt: skip

@@ -37,7 +37,8 @@ class VideoSample:
 
     Args:
         id: unique in its dataset (``QVHighlight_9769``).
-        video: path of the file, or the folder of its frames.
+        video: path of the file, of the folder of its frames, or of a picture (``extra["media"]`` is then ``image``);
+            empty where a sample is text alone: it has no frames.
         query: the sentence to localise, as annotated.
         duration: seconds, above 0.
         moments: truth, or ``None`` where it is unknown.

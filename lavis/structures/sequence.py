@@ -45,11 +45,45 @@ class Visual:
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """A single learned or given position that stands for frame ``frame`` (structural and match tokens)."""
+    """A single learned or given position that stands for something in the video (structural and match tokens).
+
+    Args:
+        token: of the vocabulary, one id.
+        frame: the visual unit whose first token is added to what is fed at this position; ``None`` adds nothing.
+        learned: whether the language model is trained to write it.
+        target: what it stands for, for a head to learn, counted in visual units: first and last (a segment, whose ends
+            are cut to whole units) or twice the same (an instant, which may lie between two). ``None``: nothing.
+    """
 
     token: str
-    frame: int
+    frame: int | None = None
     learned: bool = False
+    target: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Given and learned text and single tokens between them, tokenised as one string.
+
+    Where a conversation passes from the user to the assistant, a tokenizer must not see two texts. Each token belongs
+    to the part in which it begins.
+
+    Args:
+        parts: in order; of a ``Text``, ``text`` and ``learned`` count alone.
+
+    Raises:
+        ValueError: if a text is isolated, or ends with the end token.
+    """
+
+    parts: tuple[Text | FrameRef, ...]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(part, Text) and (part.isolated or part.eos or part.max_tokens) for part in self.parts):
+            raise ValueError("a text of a passage is neither isolated nor closed nor cut: it is read with others")
+
+    def text(self) -> str:
+        """The string a tokenizer sees."""
+        return "".join(part.text if isinstance(part, Text) else part.token for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +150,7 @@ class Series:
         return [segment for row in zip(*self.columns, strict=True) for segment in row]
 
 
-Segment = Text | Visual | FrameRef | Series
+Segment = Text | Visual | FrameRef | Series | Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +169,14 @@ class Block:
     attend_padding: bool = False
 
     def one_by_one(self) -> list[Text | Visual | FrameRef]:
-        """The segments with every series written out: to read, print or compare a prompt."""
-        return [
-            single
-            for segment in self.segments
-            for single in (segment.segments() if isinstance(segment, Series) else (segment,))
-        ]
+        """The segments with every series and passage written out: to read, print or compare a prompt."""
+        return [single for segment in self.segments for single in _singles(segment)]
+
+
+def _singles(segment: Segment) -> Seq[Text | Visual | FrameRef]:
+    if isinstance(segment, Series):
+        return segment.segments()
+    return segment.parts if isinstance(segment, Passage) else (segment,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +219,7 @@ class Packed:
         label_mask: ``[B, S]`` for encoder-decoders, 1 on real target tokens.
         block_lengths: padded length of each block.
         frame_positions: per sample, ``[num_units, 2]`` first and last-plus-one position of each visual unit in ``L``.
+        refs: per sample, position in ``L`` of every ``FrameRef``, in order.
     """
 
     embeds: Tensor
@@ -192,3 +229,18 @@ class Packed:
     label_mask: Tensor | None
     block_lengths: list[int]
     frame_positions: list[Tensor]
+    refs: list[list[tuple[int, FrameRef]]] = field(default_factory=list)
+
+    def spans(self) -> list[list[tuple[int, int]]]:
+        """Per sample, first and last-plus-one position of every run of neighbouring visual units."""
+        return [_runs(positions.tolist()) for positions in self.frame_positions]
+
+
+def _runs(units: list[list[int]]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for start, end in units:
+        if runs and runs[-1][1] == start:
+            runs[-1] = (runs[-1][0], end)
+        else:
+            runs.append((start, end))
+    return runs

@@ -30,7 +30,7 @@ BASES = {
     "prompts": "lavis.models.prompts.base.Prompt",
     "language_models": "lavis.models.language_models.base.LanguageModel",
     "codecs": "lavis.models.codecs.base.TimeCodec",
-    "heads": "torch.nn.Module",
+    "heads": "lavis.models.heads.base.Head",
     "localizers": "lavis.models.localizers.base.Localizer",
     "processors": "lavis.processors.registered.Processor",
     "samplers": "lavis.processors.samplers.Sampler",
@@ -80,6 +80,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 TOY_FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoders", "eva_vit"): {"image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2},
     ("encoders", "timm_vit"): {"model": "vit_tiny_patch16_224", "image_size": 32},
+    ("samplers", "accumulated"): {"fps": 1.0},
     ("samplers", "fps"): {"fps": 1.0},
     ("formats", "mmduet"): {"form": "grounding", "durations": "none.json"},
     ("judges", "batch"): {"requests": "requests.jsonl"},

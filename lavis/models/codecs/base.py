@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lavis.structures import ModelOutput, Moment, Prediction, Text, VideoSample
+from lavis.structures import FrameRef, ModelOutput, Moment, Prediction, Text, TimedTokens, VideoSample
 
 
 class TimeCodec(ABC):
@@ -24,6 +24,26 @@ class TimeCodec(ABC):
         Args:
             tokenizer: of the language model; ``Any`` because transformers carries no types.
         """
+
+    tokens: tuple[str, ...] = ()
+    """Tokens of the vocabulary that answers are made of and that no text may hold (``<ent>``); ids are the model's."""
+
+    def turns(self, sample: VideoSample, tokens: TimedTokens, answer: bool) -> list[list[Text | FrameRef]]:
+        """What each turn of a conversation says, the user's first.
+
+        Args:
+            sample: the question, or a conversation with ``turns``.
+            tokens: its visual tokens, whose times tell which unit shows which second.
+            answer: whether what is to be learned is wanted; otherwise the last turn is the user's.
+
+        Raises:
+            ValueError: if the truth is missing, or does not fit the text.
+        """
+        if not sample.turns:
+            learned = [Text(t.text, learned=True) for t in self.encode(sample)] if answer else []
+            return [[Text(sample.query)], *([list[Text | FrameRef](learned)] if answer else [])]
+        turns = sample.turns if answer else sample.turns[: _last_question(sample) + 1]
+        return [[Text(turn.text, learned=turn.learned)] for turn in turns]
 
     def view(self, samples: list[VideoSample]) -> list[VideoSample]:
         """The samples as a compressor compares them with frame times: prior and duration in the codec's own unit.
@@ -84,6 +104,10 @@ class TimeCodec(ABC):
     @abstractmethod
     def resolution(self, sample: VideoSample) -> float:
         """Seconds by which ``decode(encode(...))`` may miss a bound."""
+
+
+def _last_question(sample: VideoSample) -> int:
+    return max(i for i, turn in enumerate(sample.turns) if turn.role == "user")
 
 
 def truth_of(sample: VideoSample) -> list[Moment]:

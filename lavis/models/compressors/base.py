@@ -27,6 +27,8 @@ class Compressor(nn.Module, ABC):
 
     wiring: tuple[str, ...] = ("encoder_width", "language_width")
     frozen_dropout: bool = False
+    reads_questions: bool = False
+    """Whether frames are read with the questions in mind; then the tokens of all questions follow one another."""
     cache: FeatureCache
     """Where features may be kept; set by the model."""
 
@@ -58,6 +60,7 @@ class Compressor(nn.Module, ABC):
         samples: list[VideoSample],
         draws: Sequence[DrawSource] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        questions: Sequence[Sequence[str]] | None = None,
     ) -> list[TimedTokens]:
         """Visual tokens of each sample.
 
@@ -67,6 +70,7 @@ class Compressor(nn.Module, ABC):
             draws: random numbers of each sample; by default from its id.
             times: T frame times of each sample in the unit in which ``samples`` give prior and duration, where that
                 is not seconds. The times of the result are in seconds in any case.
+            questions: of each sample, at least one; for compressors with ``reads_questions``.
         """
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ class KeyframeQFormer(QFormerCompressor):
         samples: list[VideoSample],
         draws: Sequence[DrawSource] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        questions: Sequence[Sequence[str]] | None = None,
     ) -> list[TimedTokens]:
         readings = self.read_frames(features)
         hidden = torch.cat([reading.hidden for reading in readings])

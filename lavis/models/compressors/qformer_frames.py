@@ -51,6 +51,7 @@ class QFormerFrames(QFormerCompressor):
         samples: list[VideoSample],
         draws: Sequence[DrawSource] | None = None,
         times: Sequence[Sequence[float]] | None = None,
+        questions: Sequence[Sequence[str]] | None = None,
     ) -> list[TimedTokens]:
         projected = self.t5_proj(torch.cat([reading.hidden for reading in self.read_frames(features)]))
         if self.aggregate == "mean":

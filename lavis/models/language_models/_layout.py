@@ -13,21 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lavis.structures import Block, FrameRef, Segment, Series, Text, Texts, Visual, Visuals
+from lavis.models.language_models._words import Bools, Ints, TextTable, Words
+from lavis.structures import Block, FrameRef, Passage, Segment, Series, Text, Visual, Visuals
 
 GAP = -1
 """The id of a position at which no token of the vocabulary stands."""
-WORD_BOUNDARY = "▁"
-
-_MAX_CACHED_TEXTS = 65_536
-
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +35,7 @@ class Layout:
         learned: ``[B, L]`` what the language model is trained to write.
         block_lengths: padded length of each block; one for blocks that are joined.
         frames: per sample ``[n, 2]``, first and last-plus-one position of each visual unit.
+        refs: per sample, position of every ``FrameRef``, in order.
     """
 
     ids: Ints
@@ -51,6 +45,7 @@ class Layout:
     learned: Bools
     block_lengths: list[int]
     frames: list[Ints]
+    refs: list[list[tuple[int, FrameRef]]]
 
 
 def lay_out(prompts: Sequence[Sequence[Block]], num_visuals: Sequence[int], texts: TextTable) -> Layout:
@@ -96,8 +91,10 @@ def lay_out(prompts: Sequence[Sequence[Block]], num_visuals: Sequence[int], text
             learned[place] = learns[own]
     ids = np.concatenate([np.full(words.first_row, GAP), words.ids])[rows]
     visuals = np.where((rows > 0) & (rows < words.first_row), rows - 1, GAP)
-    frames = _frame_positions(pieces, edges, begins - row_edges[:-1], columns)
-    return Layout(ids, visuals, filled, mask, learned, lengths.tolist(), frames)
+    shifts = begins - row_edges[:-1]
+    bounds, sample_edges = _positions(pieces.visual, pieces, edges, shifts, columns)
+    frames = np.split(bounds, sample_edges)
+    return Layout(ids, visuals, filled, mask, learned, lengths.tolist(), frames, _refs(pieces, edges, shifts, columns))
 
 
 def unpadded_length(blocks: Sequence[Block], texts: TextTable) -> int:
@@ -130,7 +127,7 @@ class _Pieces:
     """Runs of neighbouring table rows, in the order in which they are shown.
 
     The first four have one entry a piece; ``row_edges`` tells where the pieces of each block of each sample begin, and
-    where the last ones end.
+    where the last ones end. ``refs`` are the pieces that stand for something in the video, by their number.
     """
 
     start: Ints
@@ -138,17 +135,25 @@ class _Pieces:
     visual: Bools
     learned: Bools
     row_edges: Ints
+    refs: dict[int, FrameRef]
 
 
 def _pieces(rows: list[list[Segment]], words: Words, first_visual: Ints) -> _Pieces:
-    row_edges = np.concatenate([[0], np.cumsum([sum(map(_num_pieces, row)) for row in rows], dtype=np.int64)])
+    counts = [sum(_num_pieces(segment, words) for segment in row) for row in rows]
+    row_edges = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     start, length = np.zeros(row_edges[-1], dtype=np.int64), np.zeros(row_edges[-1], dtype=np.int64)
     visual, learned = np.zeros(row_edges[-1], dtype=bool), np.zeros(row_edges[-1], dtype=bool)
+    refs: dict[int, FrameRef] = {}
     at = 0
     for row, first in zip(rows, first_visual, strict=True):
         for segment in row:
-            stop = at + _num_pieces(segment)
-            if isinstance(segment, Series):
+            stop = at + _num_pieces(segment, words)
+            if isinstance(segment, Passage):
+                first_row, cut = words.passage(segment)
+                start[at:stop] = first_row + cut.starts
+                length[at:stop], learned[at:stop] = cut.lengths, cut.learned
+                refs.update((at + piece, ref) for piece, ref in zip(cut.ref_pieces, cut.refs, strict=True))
+            elif isinstance(segment, Series):
                 for i, column in enumerate(segment.columns):
                     place = slice(at + i, stop, len(segment.columns))
                     if isinstance(column, Visuals):
@@ -161,10 +166,12 @@ def _pieces(rows: list[list[Segment]], words: Words, first_visual: Ints) -> _Pie
                 start[at], length[at], visual[at] = first + segment.start, segment.stop - segment.start, True
             else:
                 (start[at], length[at]), learned[at:stop] = words.single(segment), segment.learned
+                if isinstance(segment, FrameRef):
+                    refs[at] = segment
                 if stop == at + 2:
                     start[at + 1], length[at + 1] = words.end
             at = stop
-    return _Pieces(start, length, visual, learned, row_edges)
+    return _Pieces(start, length, visual, learned, row_edges, refs)
 
 
 def _check_visuals(pieces: _Pieces, first: Ints, end: Ints, columns: int) -> None:
@@ -188,7 +195,9 @@ def _row_of(pieces: _Pieces) -> Ints:
     return np.repeat(np.arange(len(pieces.row_edges) - 1), np.diff(pieces.row_edges))
 
 
-def _num_pieces(segment: Segment) -> int:
+def _num_pieces(segment: Segment, words: Words) -> int:
+    if isinstance(segment, Passage):
+        return len(words.passage(segment)[1].lengths)
     if isinstance(segment, Series):
         return len(segment) * len(segment.columns)
     return 2 if isinstance(segment, Text) and segment.eos else 1
@@ -199,110 +208,20 @@ def _each_row(values: Ints, lengths: Ints, batch: int) -> Ints:
     return np.tile(np.repeat(values, lengths), (batch, 1))
 
 
-def _frame_positions(pieces: _Pieces, edges: Ints, shifts: Ints, columns: int) -> list[Ints]:
-    """``[n, 2]`` of each sample; ``shifts`` leads from a piece's place among all tokens to its position in L."""
-    row = _row_of(pieces)[pieces.visual]
-    bounds = np.stack([edges[:-1][pieces.visual], edges[1:][pieces.visual]], axis=1) + shifts[row, None]
-    samples = len(shifts) // columns
-    counts = np.bincount(row // columns, minlength=samples)
-    return np.split(bounds, np.cumsum(counts)[:-1])
+def _positions(chosen: Bools, pieces: _Pieces, edges: Ints, shifts: Ints, columns: int) -> tuple[Ints, Ints]:
+    """``[n, 2]`` bounds in L of the chosen pieces, and the numbers at which those of the next sample begin.
 
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Token ids of the distinct texts of a batch, one behind the other: row ``first_row + i`` shows ``ids[i]``.
-
-    ``places`` finds a text by kind and by itself; ``starts`` and ``lengths`` say which rows are its.
+    ``shifts`` leads from a piece's place among all tokens to its position in L.
     """
-
-    ids: Ints
-    starts: Ints
-    lengths: Ints
-    places: dict[str, dict[str, int]]
-    first_row: int
-    end: tuple[int, int]
-
-    def column(self, column: Texts) -> tuple[Ints, Ints]:
-        """First row and number of rows of each text."""
-        known = self.places[_kind(column)]
-        found = np.fromiter(map(known.__getitem__, column.texts), np.int64, len(column))
-        lengths = self.lengths[found]
-        return self.starts[found], lengths if column.max_tokens is None else np.minimum(lengths, column.max_tokens)
-
-    def single(self, segment: Text | FrameRef) -> tuple[int, int]:
-        """First row and number of rows, without an end token but leaving room for one."""
-        if isinstance(segment, FrameRef):
-            place = self.places["token"][segment.token]
-            return int(self.starts[place]), int(self.lengths[place])
-        place = self.places[_kind(segment)][segment.text]
-        length = int(self.lengths[place])
-        if segment.max_tokens is not None:
-            length = min(length, max(segment.max_tokens - int(segment.eos), 0))
-        return int(self.starts[place]), length
+    row = _row_of(pieces)[chosen]
+    bounds = np.stack([edges[:-1][chosen], edges[1:][chosen]], axis=1) + shifts[row, None]
+    counts = np.bincount(row // columns, minlength=len(shifts) // columns)
+    return bounds, np.cumsum(counts)[:-1]
 
 
-class TextTable:
-    """Tokenises: every distinct text once, all that are new of a batch in one call, and remembers them.
-
-    Args:
-        tokenizer: of transformers; ``Any`` because that carries no types.
-        pad_id: token id of padding.
-    """
-
-    def __init__(self, tokenizer: Any, pad_id: int) -> None:
-        self._tokenizer = tokenizer
-        self._pad_id = pad_id
-        self._boundary: int | None = None
-        self._known: dict[str, dict[str, list[int]]] = {"plain": {}, "isolated": {}, "token": {}}
-
-    def words(self, segments: Iterable[Segment], first_row: int) -> Words:
-        """The texts of ``segments``, from row ``first_row`` on, which is the pad token's.
-
-        Raises:
-            ValueError: if a text wants an end token and the tokenizer has none.
-        """
-        wanted: dict[str, dict[str, None]] = {kind: {} for kind in self._known}
-        ends = False
-        for segment in segments:
-            if isinstance(segment, Text):
-                wanted[_kind(segment)][segment.text] = None
-                ends = ends or segment.eos
-            elif isinstance(segment, FrameRef):
-                wanted["token"][segment.token] = None
-            elif isinstance(segment, Series):
-                for column in segment.columns:
-                    if isinstance(column, Texts):
-                        wanted[_kind(column)].update(dict.fromkeys(column.texts))
-        if ends and self._tokenizer.eos_token_id is None:
-            raise ValueError("a prompt ends with the tokenizer's end token, but the tokenizer has none (eos_token)")
-        self._tokenize(wanted)
-        ids = [[self._pad_id], [int(self._tokenizer.eos_token_id)] if ends else []]
-        places: dict[str, dict[str, int]] = {}
-        for kind, texts in wanted.items():
-            places[kind] = dict(zip(texts, range(len(ids), len(ids) + len(texts)), strict=True))
-            ids += map(self._known[kind].__getitem__, texts)
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        starts = first_row + np.cumsum(lengths) - lengths
-        flat = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
-        return Words(flat, starts, lengths, places, first_row, (int(starts[1]), 1))
-
-    def _tokenize(self, wanted: dict[str, dict[str, None]]) -> None:
-        if sum(map(len, self._known.values())) > _MAX_CACHED_TEXTS:
-            self._known = {kind: {} for kind in self._known}
-        known = self._known
-        for token in wanted["token"].keys() - known["token"].keys():
-            known["token"][token] = [int(self._tokenizer.convert_tokens_to_ids(token))]
-        plain = [text for text in wanted["plain"] if text not in known["plain"]]
-        isolated = [text for text in wanted["isolated"] if text not in known["isolated"]]
-        if not plain and not isolated:
-            return
-        encoded = self._tokenizer([*plain, *isolated], add_special_tokens=False)["input_ids"]
-        if self._boundary is None:
-            self._boundary = self._tokenizer.get_vocab().get(WORD_BOUNDARY, GAP)
-        known["plain"].update(zip(plain, encoded[: len(plain)], strict=True))
-        for text, ids in zip(isolated, encoded[len(plain) :], strict=True):
-            known["isolated"][text] = [i for i in ids if i != self._boundary]
-
-
-def _kind(text: Text | Texts) -> str:
-    return "isolated" if text.isolated else "plain"
+def _refs(pieces: _Pieces, edges: Ints, shifts: Ints, columns: int) -> list[list[tuple[int, FrameRef]]]:
+    chosen = np.zeros(len(pieces.length), dtype=bool)
+    chosen[list(pieces.refs)] = True
+    bounds, sample_edges = _positions(chosen, pieces, edges, shifts, columns)
+    placed = list(zip(bounds[:, 0].tolist(), pieces.refs.values(), strict=True))
+    return [placed[a:b] for a, b in zip([0, *sample_edges], [*sample_edges, len(placed)], strict=True)]

@@ -6,9 +6,11 @@ A batch is laid out by ``layout`` with one tokenizer call, then filled by one lo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequence_
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 
 from lavis.common.schema import GenerationConfig
 from lavis.layers.placement import place
-from lavis.models.language_models._layout import GAP, WORD_BOUNDARY, Layout, TextTable, lay_out, unpadded_length
+from lavis.models.language_models._layout import GAP, Layout, lay_out, unpadded_length
+from lavis.models.language_models._words import WORD_BOUNDARY, TextTable
 from lavis.structures import Block, ModelOutput, Packed, Sequence, TimedTokens
 
 IGNORE = -100
@@ -39,10 +42,33 @@ def checked_autocast(value: Autocast | None) -> Autocast | None:
 
 @dataclass  # without slots, since DeepSpeed looks for tensors in the __dict__ of what a module returns
 class LanguageOutput:
-    """Forward pass: scalar ``loss`` (``None`` without labels) and ``logits [B, S, V]``."""
+    """Forward pass: scalar ``loss`` (``None`` without labels), ``logits [B, S, V]`` and the states asked for."""
 
     loss: Tensor | None
     logits: Tensor
+    states: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Looks into decoding, position by position, and may change what is fed; made by a head for one batch.
+
+    ``taps`` names the states it wants: ``last`` is the output of the last layer before the final norm, ``below_last``
+    what that layer was given. Both are ``[B, n, D]``.
+    """
+
+    taps: tuple[str, ...]
+
+    def begin(self, packed: Packed, states: Mapping[str, Tensor]) -> None:
+        """The prompts were read: states of all their positions."""
+
+    def fed(self, tokens: Tensor, embeds: Tensor) -> Tensor:
+        """What to feed for the tokens ``[B]`` just written, given their embeddings ``[B, 1, D]``."""
+
+    def step(self, states: Mapping[str, Tensor]) -> None:
+        """These were fed: states of one position a row."""
+
+    def results(self, lengths: Sequence_[int]) -> list[dict[str, Tensor]]:
+        """What was seen, for each row, whose answer has so many tokens; becomes ``ModelOutput.hidden``."""
 
 
 class LanguageModel(nn.Module, ABC):
@@ -67,12 +93,31 @@ class LanguageModel(nn.Module, ABC):
         """Input embeddings ``[..., D]`` of token ids."""
 
     @abstractmethod
-    def forward(self, packed: Packed) -> LanguageOutput:
-        """Teacher-forced pass over a packed batch."""
+    def forward(self, packed: Packed, taps: Sequence_[str] = ()) -> LanguageOutput:
+        """Teacher-forced pass over a packed batch.
+
+        Args:
+            packed: the batch.
+            taps: states to return (see ``Watcher``).
+
+        Raises:
+            ValueError: if this model has no such states.
+        """
 
     @abstractmethod
-    def generate(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
-        """Text for every row of a batch packed without answers."""
+    def generate(
+        self, packed: Packed, generation: GenerationConfig, watcher: Watcher | None = None
+    ) -> list[ModelOutput]:
+        """Text for every row of a batch packed without answers.
+
+        Args:
+            packed: the batch.
+            generation: how to decode.
+            watcher: looks at every step.
+
+        Raises:
+            ValueError: if this model cannot be watched.
+        """
 
     @property
     def device(self) -> torch.device:
@@ -116,13 +161,14 @@ class LanguageModel(nn.Module, ABC):
         elif answer:
             labels = torch.where(self._tensor(layout.learned), ids, IGNORE)
         return Packed(
-            embeds=self._embeds(layout, length, visuals),
+            embeds=self._with_refs(self._embeds(layout, length, visuals), layout, visuals),
             mask=self._tensor(layout.mask[:, :length]),
             ids=ids,
             labels=labels,
             label_mask=label_mask,
             block_lengths=lengths,
             frame_positions=[torch.from_numpy(frames) for frames in layout.frames],
+            refs=layout.refs,
         )
 
     def length(self, sequence: Sequence) -> int:
@@ -145,6 +191,20 @@ class LanguageModel(nn.Module, ABC):
         embeds = place([words, *parts], [self._tensor(text), *places], len(shown))
         return embeds.view(len(layout.ids), length, self.width)
 
+    def _with_refs(self, embeds: Tensor, layout: Layout, visuals: list[TimedTokens]) -> Tensor:
+        """The embeddings with the token of a visual unit added wherever a ``FrameRef`` names one."""
+        placed = [
+            (row, position, visuals[row].tokens[visuals[row].offsets()[ref.frame]])
+            for row, refs in enumerate(layout.refs)
+            for position, ref in refs
+            if ref.frame is not None
+        ]
+        if not placed:
+            return embeds
+        rows, positions, tokens = zip(*placed, strict=True)
+        places = torch.tensor(rows, device=embeds.device), torch.tensor(positions, device=embeds.device)
+        return embeds.index_put(places, torch.stack(tokens).to(embeds.dtype), accumulate=True)
+
     def _targets(self, layout: Layout, start: int) -> tuple[Tensor, Tensor]:
         """Answers as decoder labels ``[B, S]`` (-100 at padding) and their mask; they are laid out behind ``start``."""
         filled = layout.filled[:, start:]
@@ -152,6 +212,20 @@ class LanguageModel(nn.Module, ABC):
             raise ValueError("a training sample has an empty answer: its moments are unknown, or there are none")
         labels = np.where(filled, layout.ids[:, start:], IGNORE)
         return self._tensor(labels), self._tensor(filled.astype(np.int64))
+
+    def token_ids(self, tokens: Sequence_[str]) -> dict[str, int]:
+        """Ids of single tokens.
+
+        Raises:
+            ValueError: if the tokenizer lacks one.
+        """
+        known = self.tokenizer.get_vocab()
+        missing = [token for token in tokens if token not in known]
+        if missing:
+            raise ValueError(
+                f"the tokenizer lacks {', '.join(missing)}; list them in language_model.added_tokens, in this order"
+            )
+        return {token: int(known[token]) for token in tokens}
 
     @property
     def pad_id(self) -> int:

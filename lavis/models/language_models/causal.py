@@ -10,8 +10,10 @@ generation stopped after eight positions: repaired here, see docs/quirks.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Sequence_
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,20 +28,29 @@ from lavis.models.language_models.base import (
     Autocast,
     LanguageModel,
     LanguageOutput,
+    Watcher,
     check_vocabulary,
     checked_autocast,
 )
 from lavis.models.language_models.t5 import load_tokenizer
 from lavis.structures import Block, ModelOutput, Packed, Segment, Sequence, Text, TimedTokens
 
+MASKED = ("eager", "sdpa")
+"""Back-ends that take a mask for every pair of positions."""
+
 
 @dataclass(slots=True)
 class DecodeState:
-    """Where a decode loop stands: ``cache``, attention ``mask [B, L]`` so far and next ``positions [B, 1]``."""
+    """Where a decode loop stands: ``cache``, attention ``mask [B, L]`` so far and next ``positions [B, 1]``.
+
+    ``states`` are those that were asked for, of the positions fed last.
+    """
 
     cache: Any
     mask: Tensor
     positions: Tensor
+    taps: tuple[str, ...] = ()
+    states: dict[str, Tensor] = field(default_factory=dict)
 
 
 @registry.language_models.register("causal")
@@ -56,6 +67,8 @@ class Causal(LanguageModel):
         autocast: on CUDA, ``bf16``, ``fp16`` or ``None``.
         use_checkpoint: recompute activations in the backward pass.
         attention: back-end, such as ``eager``, ``sdpa`` or ``flash_attention_2``; ``None`` leaves it to transformers.
+        two_way_frames: whether the frames of a video, where they stand side by side, see each other both ways; all else
+            sees what comes before it. Needs ``eager`` or ``sdpa``.
 
     Raises:
         ValueError: if neither or both of ``pretrained`` and ``config`` are given, or one cannot be read.
@@ -73,6 +86,7 @@ class Causal(LanguageModel):
         autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
         attention: str | None = None,
+        two_way_frames: bool = False,
     ) -> None:
         super().__init__()
         source = tokenizer or pretrained
@@ -85,6 +99,12 @@ class Causal(LanguageModel):
         self.model = _build(pretrained, dict(config or {}))
         set_attention(self.model, attention)
         check_vocabulary(self.tokenizer, self.model, "language_model.config.vocab_size")
+        if two_way_frames and self.model.config._attn_implementation not in MASKED:
+            raise ValueError(
+                "language_model.two_way_frames needs a mask of its own for every pair of positions, which "
+                f"{self.model.config._attn_implementation} does not take; set language_model.attention to sdpa or eager"
+            )
+        self.two_way_frames = two_way_frames
         self.prepend_bos = prepend_bos
         if use_checkpoint:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -112,10 +132,12 @@ class Causal(LanguageModel):
             joined.append(Sequence([Block(whole, pad="right" if answer else "left")]))
         return super().pack(joined, visuals, answer)
 
-    def forward(self, packed: Packed) -> LanguageOutput:
-        with self.precision():
+    def forward(self, packed: Packed, taps: Sequence_[str] = ()) -> LanguageOutput:
+        with self.precision(), self._tapped(taps) as states:
             output = self.model(
-                inputs_embeds=packed.embeds, attention_mask=packed.mask, position_ids=_positions(packed.mask)
+                inputs_embeds=packed.embeds,
+                attention_mask=self._attention_mask(packed),
+                position_ids=_positions(packed.mask),
             )
         logits: Tensor = output.logits.float()
         loss = None
@@ -123,14 +145,20 @@ class Causal(LanguageModel):
             loss = nn.functional.cross_entropy(
                 logits[:, :-1].flatten(0, 1), packed.labels[:, 1:].flatten(), ignore_index=IGNORE
             )
-        return LanguageOutput(loss, logits)
+        return LanguageOutput(loss, logits, states)
 
     @torch.no_grad()
-    def generate(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
+    def generate(
+        self, packed: Packed, generation: GenerationConfig, watcher: Watcher | None = None
+    ) -> list[ModelOutput]:
         if generation.num_beams > 1:
+            if watcher is not None:
+                raise ValueError("a head watches one beam; set generation.num_beams to 1")
             return self._beam(packed, generation)
         eos = int(self.tokenizer.eos_token_id)
-        state, logits = self.prefill(packed)
+        state, logits = self.prefill(packed, watcher.taps if watcher is not None else ())
+        if watcher is not None:
+            watcher.begin(packed, state.states)
         running = torch.ones(len(packed.embeds), dtype=torch.bool, device=packed.embeds.device)
         total = torch.zeros(len(packed.embeds), device=packed.embeds.device)
         steps: list[Tensor] = []
@@ -142,19 +170,35 @@ class Causal(LanguageModel):
             running = running & (token != eos)
             if not bool(running.any()):
                 break
-            logits = self.step(state, self.embed(token.unsqueeze(1)))
-        return self._outputs(torch.stack(steps, dim=1), total, eos)
+            embeds = self.embed(token.unsqueeze(1))
+            logits = self.step(state, embeds if watcher is None else watcher.fed(token, embeds))
+            if watcher is not None:
+                watcher.step(state.states)
+        outputs = self._outputs(torch.stack(steps, dim=1), total, eos)
+        if watcher is None:
+            return outputs
+        seen = watcher.results([len(output.token_ids) for output in outputs])
+        return [replace(output, hidden=own) for output, own in zip(outputs, seen, strict=True)]
 
-    def prefill(self, packed: Packed) -> tuple[DecodeState, Tensor]:
-        """Reads the prompts; the state to go on from and the logits ``[B, V]`` of the first new token."""
+    def prefill(self, packed: Packed, taps: Sequence_[str] = ()) -> tuple[DecodeState, Tensor]:
+        """Reads the prompts.
+
+        Args:
+            packed: the prompts, padded at the start.
+            taps: states to give with every step (see ``Watcher``).
+
+        Returns:
+            the state to go on from and the logits ``[B, V]`` of the first new token.
+        """
         from transformers import DynamicCache
 
         positions = _positions(packed.mask)
-        state = DecodeState(DynamicCache(config=self.model.config), packed.mask, positions[:, -1:] + 1)
-        with self.precision():
+        cache = DynamicCache(config=self.model.config)
+        state = DecodeState(cache, packed.mask, positions[:, -1:] + 1, tuple(taps))
+        with self.precision(), self._tapped(taps) as state.states:
             output = self.model(
                 inputs_embeds=packed.embeds,
-                attention_mask=packed.mask,
+                attention_mask=self._attention_mask(packed),
                 position_ids=positions,
                 past_key_values=state.cache,
                 use_cache=True,
@@ -166,7 +210,7 @@ class Causal(LanguageModel):
         count = embeds.shape[1]
         state.mask = torch.cat([state.mask, state.mask.new_ones(len(embeds), count)], dim=1)
         positions = state.positions + torch.arange(count, device=embeds.device)
-        with self.precision():
+        with self.precision(), self._tapped(state.taps) as state.states:
             output = self.model(
                 inputs_embeds=embeds,
                 attention_mask=state.mask,
@@ -177,6 +221,40 @@ class Causal(LanguageModel):
         state.positions = state.positions + count
         logits: Tensor = output.logits[:, -1]
         return logits
+
+    @contextmanager
+    def _tapped(self, taps: Sequence_[str]) -> Iterator[dict[str, Tensor]]:
+        """Hooks that note the states named, for one pass: transformers hands out neither by itself."""
+        decoder = self.model.base_model
+        decoder = getattr(decoder, "decoder", decoder)  # OPT has one more level
+        states: dict[str, Tensor] = {}
+        hooks = []
+        try:
+            for tap in taps:
+                module = {"last": getattr(decoder, "norm", None), "below_last": decoder.layers[-1]}.get(tap)
+                if module is None:
+                    raise ValueError(f"{type(self.model).__name__} has no state {tap!r} to give")
+                hooks.append(module.register_forward_pre_hook(_noting(states, tap), with_kwargs=True))
+            yield states
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _attention_mask(self, packed: Packed) -> Tensor:
+        """``[B, L]`` real tokens, or with ``two_way_frames`` what is added to the scores, ``[B, 1, L, L]``."""
+        if not self.two_way_frames:
+            return packed.mask
+        length = packed.mask.shape[1]
+        allowed = torch.ones(length, length, dtype=torch.bool, device=packed.mask.device).tril()
+        allowed = allowed & packed.mask[:, None, :].bool()
+        for row, spans in enumerate(packed.spans()):
+            for start, end in spans:
+                allowed[row, start:end, start:end] = True
+        # Padding sees itself, since a row that sees nothing would be no number.
+        allowed |= torch.eye(length, dtype=torch.bool, device=allowed.device) & ~packed.mask[:, None, :].bool()
+        dtype = packed.embeds.dtype
+        zeros = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return zeros.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
     def _beam(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
         with self.precision():
@@ -199,12 +277,12 @@ class Causal(LanguageModel):
         """A cache of all but the last position of the prompts, a row a beam, for which each prompt is read once."""
         from transformers import DynamicCache
 
-        cache = DynamicCache(config=self.model.config)
+        cache, mask = DynamicCache(config=self.model.config), self._attention_mask(packed)
         if packed.embeds.shape[1] > 1:
             # The base model, since nobody asks what follows the positions of a prompt.
             self.model.base_model(
                 inputs_embeds=packed.embeds[:, :-1],
-                attention_mask=packed.mask[:, :-1],
+                attention_mask=mask[..., :-1, :-1] if self.two_way_frames else mask[:, :-1],
                 position_ids=_positions(packed.mask)[:, :-1],
                 past_key_values=cache,
                 use_cache=True,
@@ -219,6 +297,13 @@ class Causal(LanguageModel):
             ModelOutput(text=text, token_ids=row, sequence_score=float(score))
             for text, row, score in zip(texts, rows, scores, strict=True)
         ]
+
+
+def _noting(states: dict[str, Tensor], name: str) -> Callable[[Any, tuple[Any, ...], dict[str, Any]], None]:
+    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states.setdefault(name, args[0] if args else kwargs["hidden_states"])
+
+    return note
 
 
 def _open_ended(segment: Segment) -> Segment:

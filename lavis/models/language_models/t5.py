@@ -6,7 +6,7 @@ activation is exact GELU (LAVIS overrides T5 v1.1's tanh form), and the output h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from lavis.models.language_models.base import (
     Autocast,
     LanguageModel,
     LanguageOutput,
+    Watcher,
     check_vocabulary,
     checked_autocast,
     with_words,
@@ -125,7 +126,9 @@ class T5(LanguageModel):
         embeds: Tensor = self.model.encoder.embed_tokens(ids)
         return embeds
 
-    def forward(self, packed: Packed) -> LanguageOutput:
+    def forward(self, packed: Packed, taps: Sequence[str] = ()) -> LanguageOutput:
+        if taps:
+            raise ValueError("heads read states of a causal language model; choose causal, or head: null")
         with self.precision():
             output = self.model(
                 inputs_embeds=packed.embeds,
@@ -141,7 +144,11 @@ class T5(LanguageModel):
         return LanguageOutput(loss, logits)
 
     @torch.no_grad()
-    def generate(self, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
+    def generate(
+        self, packed: Packed, generation: GenerationConfig, watcher: Watcher | None = None
+    ) -> list[ModelOutput]:
+        if watcher is not None:
+            raise ValueError("heads watch the decoding of a causal language model, not of t5; choose causal")
         from lavis.models.language_models import _t5_decoding
 
         with self.precision():

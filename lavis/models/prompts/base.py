@@ -31,6 +31,12 @@ class Prompt(ABC):
 
     shows_subtitles: bool = False
     eval_layout: EvalLayout = "alone"
+    stops: tuple[str, ...] = ()
+    """Texts at which an answer ends, beside the tokenizer's end token."""
+
+    def questions(self, sample: VideoSample) -> list[str]:
+        """What is asked about the frames, for compressors that read it: one text for each time the frames are shown."""
+        return [sample.query]
 
     @abstractmethod
     def __call__(
