@@ -33,6 +33,7 @@ class QFormer(nn.Module):
         dropout: rate after embeddings, attention weights and each residual branch, in training.
         eps: epsilon of all norms.
         text: whether to build the text half.
+        token_head: whether the text half has the head that writes tokens (``cls``).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class QFormer(nn.Module):
         dropout: float = 0.1,
         eps: float = 1e-12,
         text: bool = True,
+        token_head: bool = True,
     ) -> None:
         super().__init__()
         self.width = width
@@ -56,7 +58,7 @@ class QFormer(nn.Module):
             _Embeddings(vocab_size, width, max_positions, dropout, eps, text),
             [_Layer(width, heads, hidden, context, dropout, eps, text) for context in contexts],
         )
-        self.cls = _TokenHead(vocab_size, width, eps) if text else None
+        self.cls = _TokenHead(vocab_size, width, eps) if text and token_head else None
         self._init_weights()
         if self.cls is not None:
             self.cls.predictions.tie(self.bert.embeddings.word_embeddings)
@@ -99,10 +101,10 @@ class QFormer(nn.Module):
         """Vocabulary scores ``[B, L, vocab_size]`` of text states ``[B, L, C]``.
 
         Raises:
-            ValueError: if the text half was left out.
+            ValueError: if the text half, or its head, was left out.
         """
         if self.cls is None:
-            raise ValueError("this Q-Former was built without its text half (text=False) and has no token head")
+            raise ValueError("this Q-Former was built without its token head (text=False or token_head=False)")
         logits: Tensor = self.cls.predictions(hidden)
         return logits
 

@@ -29,7 +29,7 @@ from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
 from lavis.models.prompts.base import Prompt
 from lavis.models.prompts.subtitle_choice import SubtitleChoice
-from lavis.structures import Batch, ModelOutput, Packed, Prediction, Subtitle, TimedTokens, VideoSample, Views
+from lavis.structures import Batch, Block, ModelOutput, Packed, Prediction, Subtitle, TimedTokens, VideoSample, Views
 from lavis.structures import Sequence as PromptSequence
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ class VideoLLM(nn.Module):
             return self.language_model.pack(prompts, tokens, answer)
         return self.language_model.pack([prompt.padded_behind() for prompt in prompts], tokens)
 
-    def count_tokens(self, sample: VideoSample, views: Views) -> int:
+    def count_tokens(self, sample: VideoSample, views: Views, answer: bool = False) -> int:
         """Tokens that a sample's prompt takes at most: as if every frame were worth all tokens, and the longest
-        subtitles chosen. Nothing is encoded.
+        subtitles chosen; with the ``answer`` to learn, if it is asked for. Nothing is encoded.
         """
         frames = views[self.encoder.view]
         per_frame = int(getattr(self.compressor, "num_queries", self.encoder.num_tokens))
@@ -155,7 +155,8 @@ class VideoLLM(nn.Module):
             lines = self.subtitle_choice.longest(lines, self.language_model.tokenizer)
         if sample.prior is None:  # what an earlier stage has still to find
             sample = sample.with_prior([sample.window] * 5)
-        return self.language_model.length(self.prompt(sample, tokens, self.codec, lines))
+        prompt = self.prompt(sample, tokens, self.codec, lines, answer)
+        return self.language_model.length(PromptSequence([*prompt.blocks, Block(prompt.answer)]))
 
     def sequences(
         self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None

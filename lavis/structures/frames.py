@@ -70,6 +70,14 @@ class Frames:
         moved._device, moved._non_blocking = device, non_blocking
         return moved
 
+    def pin_memory(self) -> Frames:
+        """The same frames in page-locked memory, which a GPU reads beside its work; those not decoded yet stay so."""
+        if self._pixels is None:
+            return self
+        pinned = copy(self)
+        pinned._pixels = self._pixels.pin_memory()
+        return pinned
+
     def select(self, indices: Sequence[int]) -> Frames:
         """Some of the frames, by number, rising; under a name of their own."""
         rows = list(indices)

@@ -42,6 +42,7 @@ class Prediction:
         frame_scores: score of each frame or 2-second clip, for highlights; empty if there are none.
         malformed: whether the text could not be read as moments (then ``moments`` holds the codec's fallback).
         captions: what happens in each moment, in the order of ``moments``; empty where the task asks for none.
+        details: JSON-ready, what a benchmark's own scripts want besides (similarities of structural tokens).
 
     Raises:
         ValueError: if there are captions, but not one for each moment.
@@ -54,6 +55,7 @@ class Prediction:
     frame_scores: list[float] = field(default_factory=list)
     malformed: bool = False
     captions: list[str] = field(default_factory=list)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.captions and len(self.captions) != len(self.moments):
@@ -71,6 +73,8 @@ class Prediction:
             row["malformed"] = True
         if self.captions:
             row["captions"] = self.captions
+        if self.details:
+            row["details"] = dict(self.details)
         return row
 
     @classmethod
@@ -96,6 +100,7 @@ class Prediction:
             frame_scores=list(row.get("frame_scores", [])),
             malformed=bool(row.get("malformed", False)),
             captions=_captions(identity, row.get("captions", [])),
+            details=dict(row.get("details") or {}),
         )
 
 

@@ -98,3 +98,11 @@ class Batch:
         """The same batch with all pixels on ``device``; times and samples stay on the host."""
         views = {name: [f.to(device, non_blocking) for f in frames] for name, frames in self.views.items()}
         return Batch(self.samples, views)
+
+    def pin_memory(self) -> Batch:
+        """The same batch with its pixels in page-locked memory; torch's loader calls it where it is asked to pin.
+
+        Frames that several samples share stay one object.
+        """
+        pinned = {id(f): f.pin_memory() for f in {id(f): f for frames in self.views.values() for f in frames}.values()}
+        return Batch(self.samples, {name: [pinned[id(f)] for f in frames] for name, frames in self.views.items()})

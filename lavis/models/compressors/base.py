@@ -95,8 +95,8 @@ class QFormerSettings:
     cross_attention_every: int = 2  # layers 0, n, 2n ... look at the frame
     dropout: float = 0.1  # in training, in [0, 1)
 
-    def build(self, encoder_width: int, text: bool) -> QFormer:
-        """The network, for frames of ``encoder_width``, with its text half if ``text``."""
+    def build(self, encoder_width: int, text: bool, token_head: bool = True) -> QFormer:
+        """The network, for frames of ``encoder_width``, with its text half if ``text``, and the head of that."""
         return QFormer(
             encoder_width,
             vocab_size=self.vocab_size,
@@ -108,6 +108,7 @@ class QFormerSettings:
             cross_attention_every=self.cross_attention_every,
             dropout=self.dropout,
             text=text,
+            token_head=token_head,
         )
 
 

@@ -183,6 +183,8 @@ class FrameEncoder(VideoEncoder):
         return next(self.backbone.parameters()).device
 
     def _chunked(self, frames: Frames) -> Tensor:
+        if not len(frames):  # a sample of text alone
+            return next(self.backbone.parameters()).new_zeros(0, self.num_tokens, self.width)
         self.cache.computed()
         with torch.no_grad() if self.frozen else nullcontext():
             chunks = [self.run_backbone(chunk) for chunk in torch.split(frames.pixels, self.chunk_size)]

@@ -27,6 +27,7 @@ class EvaVit(FrameEncoder):
         mlp_ratio: inner width of the MLPs in units of ``width``.
         drop_path_rate: stochastic depth of the last block, in training of an encoder that is not frozen.
         use_checkpoint: recompute activations in the backward pass, if the encoder is not frozen.
+        norm: whether a norm follows the transformer (BLIP-2's ``ln_vision``); MeCo's compressor has its own.
         vit_precision: of the transformer's matrices and products; its residual stream and the norm stay in fp32.
         chunk_size: frames encoded at once.
     """
@@ -41,6 +42,7 @@ class EvaVit(FrameEncoder):
         mlp_ratio: float = 4.3637,
         drop_path_rate: float = 0.0,
         use_checkpoint: bool = False,
+        norm: bool = True,
         vit_precision: Precision = "fp32",
         chunk_size: int = 64,
     ) -> None:
@@ -48,7 +50,7 @@ class EvaVit(FrameEncoder):
         self.visual_encoder = VisionTransformer(
             image_size, patch_size, width, depth, heads, mlp_ratio, drop_path_rate, use_checkpoint
         )
-        self.ln_vision = Fp32LayerNorm(width, eps=1e-5)
+        self.ln_vision = Fp32LayerNorm(width, eps=1e-5) if norm else None
         self.width = width
         self.num_tokens = self.visual_encoder.num_tokens
         self.vit_precision: Precision = vit_precision
@@ -71,6 +73,8 @@ class EvaVit(FrameEncoder):
             return super().run_backbone(pixels)
 
     def finish(self, tokens: Tensor) -> Tensor:
+        if self.ln_vision is None:
+            return tokens
         normed: Tensor = self.ln_vision(tokens)
         return normed
 

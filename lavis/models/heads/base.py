@@ -7,7 +7,7 @@ that stand for something in the video (``Packed.refs``). It knows no text and no
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,5 +40,5 @@ class Head(nn.Module, ABC):
         """Scalars by name, to be added to the language model's loss."""
 
     @abstractmethod
-    def watch(self, tokens: dict[str, int]) -> Watcher:
+    def watch(self, tokens: Mapping[str, int]) -> Watcher:
         """What looks into the decoding of one batch; ``tokens`` are the ids of the codec's tokens."""

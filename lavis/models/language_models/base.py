@@ -56,7 +56,9 @@ class Watcher(Protocol):
     what that layer was given. Both are ``[B, n, D]``.
     """
 
-    taps: tuple[str, ...]
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of states."""
 
     def begin(self, packed: Packed, states: Mapping[str, Tensor]) -> None:
         """The prompts were read: states of all their positions."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
+from lavis.models.language_models._added_tokens import AddedRows, add_tokens
 from lavis.models.language_models._attention import set_attention
 from lavis.models.language_models.base import (
     IGNORE,
@@ -67,6 +68,10 @@ class Causal(LanguageModel):
         autocast: on CUDA, ``bf16``, ``fp16`` or ``None``.
         use_checkpoint: recompute activations in the backward pass.
         attention: back-end, such as ``eager``, ``sdpa`` or ``flash_attention_2``; ``None`` leaves it to transformers.
+        added_tokens: special tokens to add to the tokenizer, in this order; what it knows already stays as it is.
+        added_rows: what their embeddings start as, where the model has none for them: the ``mean`` of all others, or
+            the means of equal ``slices`` of them, the first for the last token. Rows that the model keeps in store
+            (Phi-3 has 53) stay as they are.
         two_way_frames: whether the frames of a video, where they stand side by side, see each other both ways; all else
             sees what comes before it. Needs ``eager`` or ``sdpa``.
 
@@ -86,6 +91,8 @@ class Causal(LanguageModel):
         autocast: Autocast | None = "bf16",
         use_checkpoint: bool = False,
         attention: str | None = None,
+        added_tokens: Sequence_[str] = (),
+        added_rows: AddedRows = "mean",
         two_way_frames: bool = False,
     ) -> None:
         super().__init__()
@@ -98,6 +105,7 @@ class Causal(LanguageModel):
         self.tokenizer = load_tokenizer(source)
         self.model = _build(pretrained, dict(config or {}))
         set_attention(self.model, attention)
+        add_tokens(self.tokenizer, self.model, added_tokens, added_rows)
         check_vocabulary(self.tokenizer, self.model, "language_model.config.vocab_size")
         if two_way_frames and self.model.config._attn_implementation not in MASKED:
             raise ValueError(

@@ -101,7 +101,7 @@ class MecoGrounding(Protocol[WindowAnswer, WindowTruth]):
             clips = np.ones(int(duration) // CLIP_SECONDS)
             return WindowAnswer(identity, np.array([[0.0, duration, 1.0]]), readable=False, clips=_some(clips))
         windows = np.concatenate([found.boxes, found.scores[:, None]], axis=1)
-        return WindowAnswer(identity, windows, clips=_some(_clip_scores(weights[tokens.events])))
+        return WindowAnswer(identity, windows, clips=_some(clip_scores(weights[tokens.events])))
 
     def score(self, pairs: Pairs[WindowAnswer, WindowTruth]) -> Scored:
         ranges, estimates, notes = _moment_figures(pairs)
@@ -119,7 +119,7 @@ class MecoGrounding(Protocol[WindowAnswer, WindowTruth]):
         return Scored({"brief": brief, **dict(sorted(nested.items()))}, dict(brief), estimates, notes=notes)
 
 
-def _clip_scores(weights: Singles) -> Array:
+def clip_scores(weights: Singles) -> Array:
     """Mean of the events' probabilities ``[E, T]`` over each pair of frames; an odd last frame is left out."""
     frames = weights.mean(axis=0)
     whole = len(frames) // CLIP_SECONDS * CLIP_SECONDS
