@@ -40,16 +40,18 @@ EXTRAS = {
     "vision": ["timm>=1.0", "torchvision>=0.19"],
     "metrics": ["pycocoevalcap>=1.2"],
     "asr": ["faster-whisper>=1.2"],
+    "nouns": ["HanTa>=1.2.1,<2"],
+    "scenes": ["scenedetect>=0.7", "opencv-python-headless>=4.10"],
     "ray": ["ray>=2.40"],
     "track": ["wandb>=0.18"],
     "fairscale": ["fairscale>=0.4.13"],
     "deepspeed": ["deepspeed>=0.16"],
     "demo": ["gradio>=6,<7", "matplotlib>=3.8"],
-    "notebook": ["nbformat>=5", "nbclient>=0.10", "ipykernel>=6"],
+    "notebook": ["nbformat>=5", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"],
     "dev": [
         *("pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.14"),
-        *("nbformat>=5", "nbclient>=0.10", "ipykernel>=6"),
-        "pycocoevalcap>=1.2",
+        *("nbformat>=5", "nbclient>=0.10", "ipykernel>=6", "matplotlib>=3.8"),
+        *("pycocoevalcap>=1.2", "HanTa>=1.2.1,<2"),
     ],
 }
 

@@ -2,12 +2,17 @@
 
 The features go into the folder of the model's cache (`model.cache.folder`, docs/caching.md), under the names by which a
 training or an evaluation of the same configuration looks for them, which then computes nothing frozen and opens no
-video. Splits of `run.train_splits` are looked at as training does (its crops), the others as evaluation does. A second
-run does only what is missing. Several processes or machines share the work with `--shard`, each on its own GPU.
+video. Splits of `run.train_splits` are looked at as training does (its crops), the others as evaluation does. Videos,
+pictures and members of tar shards are looked at alike. A second run does only what is missing.
+
+One process does it by default, with `--workers` threads that decode ahead of the network. With `--executor pool` there
+are `--workers` processes, each with a model of its own, on the GPUs in turn; `ray` spreads them over a cluster; and
+several machines share the work with `--shard`.
 
 Examples:
-    python process_data/extract_features.py calce/qvh_stage2 --folder /data/features
+    python process_data/extract_features.py experiments/calce/qvh_stage2 --folder /data/features
     python process_data/extract_features.py my.yaml --splits val test --options model.cache.disk_gb=500
+    python process_data/extract_features.py my.yaml --folder /data/features --executor pool --workers 8
     CUDA_VISIBLE_DEVICES=3 python process_data/extract_features.py my.yaml --folder /data/features --shard 4/8
     python process_data/extract_features.py my.yaml --videos clips --folder /data/features
     python process_data/extract_features.py my.yaml --folder /data/features --format webdataset --out exported
@@ -21,15 +26,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import torch
-
-from lavis.preparation.collection.command_line import budget_of, ended, parser_of
+from lavis.common.feature_folder import FeatureFolder
+from lavis.feature_jobs import ModelOfConfig, autocast
+from lavis.preparation.collection.command_line import add_running, ended, parser_of, running_of
 from lavis.preparation.collection.items import Shard, find_videos
-from lavis.preparation.collection.run import DEFAULT_BUDGET
 from lavis.preparation.features import Extracted, extract_features
 from lavis.preparation.features_export import FORMS, export_features, import_features
+from lavis.preparation.features_workers import extract_in_processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,12 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--phase", choices=("auto", "train", "eval", "both"), default="auto",
         help="whose view of the videos; auto: training's for run.train_splits, evaluation's for the others",
     )  # fmt: skip
-    parser.add_argument("--shard", metavar="I/N", help="only part I of N of the videos; I counts from 1")
-    parser.add_argument("--no-resume", action="store_true", help="look at all videos again")
-    parser.add_argument("--retry", action="store_true", help="try videos again that could not be read before")
-    parser.add_argument(
-        "--budget", type=budget_of, default=DEFAULT_BUDGET, metavar="N|P%%", help="videos that may fail"
-    )
+    add_running(parser)
+    parser.set_defaults(executor="serial")
     export = parser.add_argument_group("copies in few files")
     export.add_argument("--format", choices=("store", *FORMS), default="store", help="default: only the folder itself")
     export.add_argument("--out", type=Path, help="folder of the copies")
@@ -59,12 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from lavis.common.binding import bind_dataclass
     from lavis.common.check import require_valid
     from lavis.common.config import load_config
-    from lavis.common.schema import RunConfig
-    from lavis.models.build import build_model
-    from lavis.runners.wiring import build_engine
 
     if (args.format == "store") != (args.out is None):
         raise ValueError("--format safetensors or webdataset and --out go together")
@@ -75,46 +73,70 @@ def _run(args: argparse.Namespace) -> int:
     require_valid(config)
     if not (config["model"].get("cache") or {}).get("folder"):
         raise ValueError("say where the features go: --folder, or model.cache.folder, which runs have to name as well")
+    if args.executor == "serial" or args.imported is not None:
+        _in_this_process(args, config)
+    else:
+        _in_processes(args, config)
+    return 0
+
+
+def _in_this_process(args: argparse.Namespace, config: Any) -> None:
+    from lavis.common.binding import bind_dataclass
+    from lavis.common.schema import RunConfig
+    from lavis.models.build import build_model
+    from lavis.runners.wiring import build_engine
+
     run = bind_dataclass(RunConfig, config.get("run"), "run")
     engine = build_engine(run)
     try:
         model: Any = build_model(config["model"], weights=args.imported is None)
+        store = model.cache.store.disk
         if args.imported is not None:
-            print(f"{import_features(args.imported, model.cache.store.disk)} entries are in {_folder(model)}")
-            return 0
+            print(f"{import_features(args.imported, store)} entries are in {store.folder}")
+            return
         engine.prepare(model)
         for train, samples in _phases(args, config, run, model):
-            precision = run.precision if train else run.eval_precision or run.precision
             done = extract_features(
                 model, samples, train=train, shard=args.shard, resume=not args.no_resume, retry=args.retry,
-                budget=args.budget, computing=partial(_autocast, engine.device.type, precision),
+                budget=args.budget, decoders=1 if args.workers is None else args.workers,
+                computing=partial(autocast, engine.device.type, run, train),
             )  # fmt: skip
-            print(f"{_folder(model)}, as {'training' if train else 'evaluation'} sees the videos\n{done.to_text()}")
-            _export(args, done, train, model)
+            _tell(args, done, train, store)
     finally:
         engine.close()
-    return 0
 
 
-def _folder(model: Any) -> Path:
-    folder: Path = model.cache.store.disk.folder
-    return folder
+def _in_processes(args: argparse.Namespace, config: Any) -> None:
+    import torch
+
+    from lavis.common.binding import bind_dataclass
+    from lavis.common.feature_store import CacheConfig
+    from lavis.common.schema import RunConfig
+    from lavis.processors.video_processor import build_processor
+
+    run = bind_dataclass(RunConfig, config.get("run"), "run")
+    cache = bind_dataclass(CacheConfig, config["model"]["cache"], "model.cache")
+    store = FeatureFolder(cache.folder, int(cache.disk_gb * 1e9))
+    # Only the processes have a model; here its way to look at videos is enough.
+    model = SimpleNamespace(processor=build_processor(config["model"]["processor"]))
+    running = running_of(args)
+    if args.executor == "pool" and args.workers is None:
+        running["workers"] = max(1, torch.cuda.device_count())
+    for train, samples in _phases(args, config, run, model):
+        opening = ModelOfConfig(config.tree, train)
+        done = extract_in_processes(
+            opening, samples, store, made_with=opening.made_with, train=train, gpus=opening.gpus, **running
+        )
+        _tell(args, done, train, store)
 
 
-def _autocast(device: str, precision: str) -> torch.autocast:
-    """As the engine of a run has it."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device, dtype=dtype, enabled=precision != "fp32")
-
-
-def _export(args: argparse.Namespace, done: Extracted, train: bool, model: Any) -> None:
+def _tell(args: argparse.Namespace, done: Extracted, train: bool, store: FeatureFolder) -> None:
+    print(f"{store.folder}, as {'training' if train else 'evaluation'} sees the videos\n{done.to_text()}")
     if args.format == "store":
         return
     part = Shard.of(args.shard)
     name = f"features-{'train' if train else 'eval'}{'' if part.count == 1 else f'-{part}'}"
-    print(
-        export_features(model.cache.store.disk, done.entries, args.out, args.format, name=name, per_file=args.per_file)
-    )
+    print(export_features(store, done.entries, args.out, args.format, name=name, per_file=args.per_file))
 
 
 def _phases(args: argparse.Namespace, config: Any, run: Any, model: Any) -> list[tuple[bool, list[Any]]]:

@@ -8,7 +8,7 @@ What to put in is a data set of a configuration, or an annotation file with its 
 is missing or has changed; a shard that was not finished is never taken for one that was.
 
 Examples:
-    python process_data/make_shards.py data/charades/shards --config calce/charades_stage1 --split train
+    python process_data/make_shards.py data/charades/shards --config experiments/calce/charades_stage1 --split train
     python process_data/make_shards.py out --annotations llava.json --format conversations --videos data/llava
     python process_data/make_shards.py out --config my.yaml --split train --dataset webvid --shard-mb 1024 --part 3/8
     python process_data/make_shards.py data/charades/shards --verify

@@ -28,6 +28,8 @@ def as_told(item: Item, scratch: Path) -> dict[str, Any]:
         os.kill(os.getpid(), signal.SIGKILL)
     if told == "exit":
         os._exit(3)
+    if told == "gorge":
+        return {"bytes": len(bytearray(1 << 30))}
     if told == "hang":
         time.sleep(1000)
     if told == "odd":
@@ -42,6 +44,28 @@ def starts_a_program(item: Item, scratch: Path) -> dict[str, Any]:
     program = subprocess.Popen(["sleep", "1000"])
     item.path.with_suffix(".pid").write_text(str(program.pid))
     time.sleep(1000)
+    return {}
+
+
+def makes_a_semaphore(item: Item, scratch: Path) -> dict[str, Any]:
+    """As libraries do that show progress."""
+    import multiprocessing
+
+    KEPT.append(multiprocessing.RLock())
+    return {}
+
+
+KEPT: list[Any] = []
+
+
+def gorges_in_a_program(item: Item, scratch: Path) -> dict[str, Any]:
+    """Starts a program that takes a gibibyte, and reports what it says."""
+    import subprocess
+
+    program = [sys.executable, "-c", "bytearray(1 << 30)"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"the program failed: {done.stderr.strip()}") from MemoryError()
     return {}
 
 

@@ -79,6 +79,10 @@ def main(folder: Path) -> None:
         "ddp_stopped": stopped(folder / "ddp_stopped", accumulate=2),
         "fsdp2": train(folder / "fsdp2", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
         "fsdp2_resumed": resumed(folder / "fsdp2_resumed", strategy="fsdp2", accumulate=2, clip_grad_norm=100.0),
+        "spread": train(folder / "spread", train_data=[FakeData(7, "train")], accumulate=2),
+        "spread_fsdp2": train(
+            folder / "spread_fsdp2", train_data=[FakeData(7, "train")], accumulate=2, strategy="fsdp2"
+        ),
         "unreadable": train(
             folder / "unreadable", train_data=[FakeData(8, "train", unreadable=range(1, 8))], valid_splits=[]
         ),

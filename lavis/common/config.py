@@ -2,8 +2,8 @@
 
 ``_base_`` (one path or a list, relative to a config root, or to the file itself if it starts with ``./`` or ``../``) is
 merged first, then the file, then the options. Mappings merge by key, lists replace, and a node whose ``name`` changes
-is replaced as a whole, so the fields of one part never leak into another. ``${a.b}`` and ``${oc.env:VAR,default}`` are
-resolved on the merged tree.
+is replaced as a whole, so the fields of one part never leak into another. ``${a.b}``, ``${oc.env:VAR,default}`` and
+``${data:path}`` (``layouts.data_path``) are resolved on the merged tree.
 
 Source: the layered YAML files of LAVIS (Li et al., 2022; salesforce/LAVIS). Unlike it: explicit bases instead of
 defaults found through class names, safe loading, duplicate keys refused, and ``origin`` tells where a value was set.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lavis.common.io import read_text, write_text
+from lavis.common.layouts import data_path
 from lavis.common.yaml_tree import ConfigError, Key, Tree, dump_yaml, parse_yaml
 
 __all__ = [
@@ -269,6 +270,7 @@ def _resolve(tree: dict[str, Any], origins: Mapping[Key, str], file: Path | None
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    tree = _with_data_paths(tree, (), origins)
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
     except OmegaConfBaseException as error:
@@ -278,6 +280,21 @@ def _resolve(tree: dict[str, Any], origins: Mapping[Key, str], file: Path | None
         raise ConfigError(f"{where}: {key or 'interpolation'}: {reason}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _with_data_paths(value: Any, at: Key, origins: Mapping[Key, str]) -> Any:
+    """``${data:path}`` filled in; not a resolver of OmegaConf, since its interface for these changes by version."""
+    if isinstance(value, Mapping):
+        return {key: _with_data_paths(item, (*at, key), origins) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_data_paths(item, (*at, number), origins) for number, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    try:
+        return re.sub(r"\$\{data:([^${}]+)\}", lambda found: data_path(found[1]), value)
+    except ConfigError as error:
+        where = origins.get(at) or "configuration"
+        raise ConfigError(f"{where}: {'.'.join(map(str, at))}: {error}") from None
 
 
 def _has_interpolation(value: Any) -> bool:

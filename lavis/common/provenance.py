@@ -13,7 +13,7 @@ import importlib.util
 import re
 import sys
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -244,4 +244,12 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
+        names = _distributions().get(package)  # PIL is that of pillow, imported or not
+        if names:
+            return ", ".join(importlib.metadata.version(name) for name in sorted(set(names)))
         return str(getattr(sys.modules.get(package), "__version__", "unknown"))
+
+
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    return importlib.metadata.packages_distributions()

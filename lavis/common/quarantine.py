@@ -50,7 +50,8 @@ class _Row:
     """A finding, as a line of the list.
 
     ``whole`` tells whether nobody can read the video; otherwise these samples alone cannot, such as for a clip without
-    a frame. ``size`` in bytes and ``mtime_ns`` are the file's, 0 where there is none; ``reader`` is how it was read.
+    a frame. ``size`` in bytes and ``mtime_ns`` are the file's, or those of the shard it is in, 0 where there is none;
+    ``reader`` is how it was read.
     """
 
     path: str
@@ -197,7 +198,10 @@ class Quarantine:
 
 def _stamp(path: str) -> tuple[int, int]:
     try:
-        facts = os.stat(path)
+        try:
+            facts = os.stat(path)
+        except NotADirectoryError:  # a member of a shard, <shard>/<member>: it changes when the shard does
+            facts = os.stat(os.path.dirname(path))
     except OSError:
         return 0, 0
     return facts.st_size, facts.st_mtime_ns

@@ -121,13 +121,24 @@ class RunConfig:
     epochs: int = 1  # passes over the training data, at least 0
     max_steps: int | None = None  # stop after so many iterations, at least 1; null is no limit
     batch_size: int = 1  # samples of one process in one iteration, at least 1
+    # tokens of a training batch, padded, at least 1, in place of batch_size: samples of like length share a batch; a
+    # longer one comes alone
+    batch_tokens: int | None = None
+    # samples that do not fill an epoch's last iteration: spread makes all batches a little smaller, so that each comes
+    # exactly once; drop leaves them out, as LAVIS does; repeat takes the first ones again
+    remainder: Literal["spread", "drop", "repeat"] = "spread"
     # the same in evaluation; null is batch_size, or no limit where eval_batch_tokens sets one
     eval_batch_size: int | None = None
     eval_batch_tokens: int | None = None  # tokens of an evaluation batch, padded, at least 1; null counts samples only
     accumulate: int = 1  # iterations of one optimiser step, at least 1
     accumulation: Literal["mean", "sum"] = "mean"  # of the losses of one optimiser step
     leftover: Literal["step", "carry"] = "step"  # iterations left at an epoch's end: step with them, or carry them over
-    num_workers: int = 0  # loader processes of one process, at least 0
+    # loader processes of one process, at least 0; with 0 training reads by itself and nothing is read ahead
+    num_workers: int = 0
+    prefetch_factor: int = 2  # batches each loader process keeps ready, at least 1
+    persistent_workers: bool = True  # loader processes of training stay from one epoch to the next
+    # pixels in page-locked memory, copied to a GPU beside its work; auto is with CUDA
+    pin_memory: Literal["auto"] | bool = "auto"
     worker_start: Literal["fork", "spawn", "forkserver"] | None = None  # of loader processes; null is Python's default
     decode: DecodeConfig = field(default_factory=DecodeConfig)  # limits of reading videos
     debug: bool = False  # a quick look: one epoch of 7 iterations, and 7 batches of each evaluation
@@ -171,9 +182,11 @@ class RunConfig:
     hooks: list[str | Mapping[str, Any]] = field(default_factory=list, metadata={"kind": "hooks"})
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "log_every", "save_every", "keep_checkpoints", "eval_every"):
+        whole = ("batch_size", "accumulate", "log_every", "save_every", "keep_checkpoints", "eval_every")
+        for name in (*whole, "prefetch_factor"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("threads", "max_steps", "eval_batch_size", "eval_batch_tokens", "save_steps", "keep_every"):
+        limits = ("threads", "max_steps", "batch_tokens", "eval_batch_size", "eval_batch_tokens", "save_steps")
+        for name in (*limits, "keep_every"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in ("seed", "epochs", "num_workers", "warmup_steps", "max_skips"):

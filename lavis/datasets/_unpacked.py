@@ -7,10 +7,12 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 from lavis.common.io import explained
-from lavis.common.tar_shards import Member, read_member
+from lavis.common.tar_shards import Member, ShardError, read_index, read_member
 
 
 class Unpacked:
@@ -63,6 +65,56 @@ class Unpacked:
         self._process = os.getpid()
         self._held: OrderedDict[Path, int] = OrderedDict()
         self._size = 0
+
+
+def shard_of(video: str) -> Path | None:
+    """The shard in which the medium lies that a sample of the data set ``shards`` names; ``None`` for a file."""
+    folder = Path(video).parent
+    return folder if folder.suffix == ".tar" and not folder.is_dir() else None
+
+
+class MediaFiles:
+    """Files for the media that samples name, wherever these lie; several threads may ask.
+
+    Args:
+        folder, max_bytes: see ``Unpacked``; it is made when the first medium of a shard is asked for.
+    """
+
+    def __init__(self, folder: str | None = None, max_bytes: int = 2**30) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        self._unpacked: Unpacked | None = None
+        self._lock = Lock()
+
+    def path(self, video: str) -> str:
+        """A file that can be opened: ``video`` itself, or what its member of a shard was unpacked to.
+
+        Raises:
+            ShardError: if the shard or its member cannot be used.
+        """
+        shard = shard_of(video)
+        if shard is None:
+            return video
+        with self._lock:
+            if self._unpacked is None:
+                self._unpacked = Unpacked(self.folder, self.max_bytes)
+            return str(self._unpacked.path(shard, _member(shard, Path(video).name)))
+
+
+def _member(shard: Path, name: str) -> Member:
+    try:
+        facts = shard.stat()
+    except OSError as error:
+        raise ShardError(shard, f"cannot be opened: {error.strerror or error}", name) from error
+    found = _members(shard, facts.st_size, facts.st_mtime_ns).get(name)
+    if found is None:
+        raise ShardError(shard, "is not in the index of the shard", name)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _members(shard: Path, size: int, mtime_ns: int) -> dict[str, Member]:
+    _, rows = read_index(shard)
+    return {member.name: member for row in rows for member in row.members.values()}
 
 
 def _remove(root: Path, owner: int) -> None:

@@ -43,7 +43,8 @@ class GroundingDataset(MomentDataset):
         train: passed on to ``processor``; requires truth.
         format: reads the annotation file.
         annotations: split to file.
-        videos: folder; a video is ``<videos>/<name><video_suffix>``.
+        videos: folder; a video is ``<videos>/<name><video_suffix>``, a picture (``extra["media"]``)
+            ``<videos>/<name>``. A sample of text alone has no file, and an empty ``video``.
         video_suffix: ``.mp4``; ``""`` for folders of frames, or where names have their suffix.
         subtitles: folder of ``<name>.srt`` files; ``None``: no subtitles, no speech.
         prior: earlier predictions, joined by id; replaces what the annotations hold.
@@ -119,9 +120,10 @@ class GroundingDataset(MomentDataset):
         if prior is not None:
             path = filled(prior, split)
             samples = join_priors(samples, read_priors(path), str(path))
-        self._names = [s.video for s in samples]  # as in the annotations: subtitles share them
+        # As in the annotations: subtitles share them, which a picture has none of.
+        self._names = ["" if _is_picture(s) else s.video for s in samples]
         # A sample of text alone has no file.
-        paths = [str(self._video(s.video)) if s.video else "" for s in samples]
+        paths = [str(self.videos / self._file_name(s)) if s.video else "" for s in samples]
         samples = [replace(s, video=path, dataset=dataset_name) for s, path in zip(samples, paths, strict=True)]
         super().__init__(dataset_name, split, train, samples, counts)
 
@@ -165,8 +167,9 @@ class GroundingDataset(MomentDataset):
         assert self.subtitles is not None
         return self.subtitles / f"{self._names[index]}.srt"
 
-    def _video(self, name: str) -> Path:
-        return self.videos / f"{name}{self.video_suffix}"
+    def _file_name(self, sample: VideoSample) -> str:
+        """Of the video, below ``videos``; a picture has its suffix in the annotations."""
+        return sample.video if _is_picture(sample) else f"{sample.video}{self.video_suffix}"
 
     def _require_truth(self, samples: Sequence[VideoSample], file: Path) -> None:
         without = next((s.id for s in samples if s.moments is None and s.answer is None and not s.turns), None)
@@ -175,13 +178,13 @@ class GroundingDataset(MomentDataset):
 
     def _with_files(self, samples: list[VideoSample], counts: Counter[str]) -> list[VideoSample]:
         """The samples whose files are there, or may be missing; notes the others in ``counts``."""
-        names = {f"{s.video}{self.video_suffix}" for s in samples if s.video}
+        names = {self._file_name(s) for s in samples if s.video}
         gone = self._missing("videos", self.videos, names, self.on_missing_video == "raise", VIDEO_CURE)
-        kept = [s for s in samples if f"{s.video}{self.video_suffix}" not in gone]
+        kept = [s for s in samples if not s.video or self._file_name(s) not in gone]
         counts["missing_videos"] = len(gone)
         counts["without_video"] = len(samples) - len(kept)
         if self.subtitles is not None:
-            names = {f"{s.video}.srt" for s in kept if s.video}
+            names = {f"{s.video}.srt" for s in kept if s.video and not _is_picture(s)}
             strict = self.on_missing_subtitles == "raise"
             gone = self._missing("subtitles", self.subtitles, names, strict, SUBTITLE_CURE)
             counts["missing_subtitles"] = len(gone)
@@ -214,6 +217,10 @@ SUBTITLE_CURE = (
     "Correct datasets.<name>.subtitles, or set it to null for silent videos; "
     "on_missing_subtitles may be skip (leave the sample out) or empty (take it as silent)"
 )
+
+
+def _is_picture(sample: VideoSample) -> bool:
+    return sample.extra.get("media") == "image"
 
 
 def filled(path: str, split: str) -> Path:

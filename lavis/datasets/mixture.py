@@ -104,6 +104,11 @@ class MixtureDataset(MomentDataset):
         name, position = self._index[index]
         return self.parts[name].side_files(position)
 
+    def located(self, index: int) -> tuple[MomentDataset, int]:
+        """The part that an item of this epoch is from, and its number there."""
+        name, position = self._index[index]
+        return self.parts[name], position
+
     def use_quarantine(self, quarantine: Quarantine) -> None:
         for part in self.parts.values():
             part.use_quarantine(quarantine)

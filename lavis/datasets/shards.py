@@ -1,8 +1,9 @@
 """``ShardsDataset``: samples and media out of tar shards, as ``process_data/make_shards.py`` writes them.
 
-Shards are read at random by their index and not as a stream, so that everything else is as with files: epochs of a
-known length, equal batches on every process, a permutation for each epoch that any number of loader processes share,
-and a resumed run that goes on in its middle. A stream has to give up one of these, or to count on even shards.
+Shards are read by their index and not as a stream, so that everything else is as with files: epochs of a known length,
+equal batches on every process, a permutation for each epoch that any number of loader processes share, and a resumed
+run that goes on in its middle. A stream has to give up one of these, or to count on even shards. What a stream is for,
+reading a slow disk in long pieces, ``order: shards`` does by a permutation that stays within a few shards at a time.
 
 Source: webdataset's shards; what is read is checked (``lavis/common/tar_shards.py``), and nothing is unpickled.
 """
@@ -10,10 +11,13 @@ Source: webdataset's shards; what is read is checked (``lavis/common/tar_shards.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path, PurePath
-from typing import Any, get_args
+from typing import Any, Literal, get_args
+
+import torch
 
 from lavis.common.io import FileFormatError, read_json
 from lavis.common.registry import registry
@@ -26,6 +30,7 @@ from lavis.processors.readers.base import VideoDecodeError
 from lavis.structures import VideoSample, Views
 
 INDEX_FORMAT = "lavis-shards-1"
+Order = Literal["samples", "shards"]
 
 
 @registry.datasets.register("shards")
@@ -42,6 +47,9 @@ class ShardsDataset(MomentDataset):
         scratch: folder where media are unpacked while they are read, best in memory (``/dev/shm``); ``None`` is the
             system's folder of temporary files.
         scratch_mb: what each loader process keeps there, in MiB.
+        order: of training: ``samples`` mixes all of them evenly; ``shards`` takes the shards by chance and mixes the
+            samples of ``shuffle_shards`` shards at a time, so that disks read nearly in sequence.
+        shuffle_shards: how many, at least 1.
 
     Raises:
         ShardError: if a shard is missing, was cut, or an index is damaged.
@@ -61,9 +69,14 @@ class ShardsDataset(MomentDataset):
         on_decode_error: OnError = "raise",
         scratch: str | None = None,
         scratch_mb: int = 256,
+        order: Order = "samples",
+        shuffle_shards: int = 8,
     ) -> None:
         where = f"datasets.{dataset_name}"
         check_choice(f"{where}.on_decode_error", on_decode_error, get_args(OnError))
+        check_choice(f"{where}.order", order, get_args(Order))
+        if isinstance(shuffle_shards, bool) or shuffle_shards < 1:
+            raise ValueError(f"{where}.shuffle_shards must be at least 1 shard, got {shuffle_shards!r}")
         if split not in annotations:
             raise ValueError(f"{where}.annotations has no split {split!r}; it has {', '.join(annotations) or 'none'}")
         if scratch_mb < 0:
@@ -72,8 +85,12 @@ class ShardsDataset(MomentDataset):
         self.on_decode_error: OnError = on_decode_error
         index = Path(annotations[split].replace("{split}", split)).expanduser()
         self._media: dict[str, tuple[Path, Member]] = {}
+        self.order = order
+        self.shuffle_shards = shuffle_shards
         shards = shards_of(index)
-        samples = [sample for shard in shards for sample in self._samples(shard)]
+        by_shard = [list(self._samples(shard)) for shard in shards]
+        samples = [sample for own in by_shard for sample in own]
+        self._edges = [0, *accumulate(map(len, by_shard))]
         if not samples:
             raise ValueError(f"{where}: {index} lists no samples. Choose another index")
         untold = next((s.id for s in samples if s.moments is None and s.answer is None and not s.turns), None)
@@ -91,6 +108,17 @@ class ShardsDataset(MomentDataset):
         set_epoch = getattr(self.processor, "set_epoch", None)
         if self.train and set_epoch is not None:
             set_epoch(epoch)
+
+    def epoch_order(self, seed: int, epoch: int) -> Sequence[int] | None:
+        """The order in which an epoch visits the samples, each once; ``None`` leaves it to the sampler.
+
+        Args:
+            seed: of the run.
+            epoch: from 0; the order is another one in each, and always the same for the same seed and epoch.
+        """
+        if self.order == "samples":
+            return None
+        return windowed_order(self._edges, self.shuffle_shards, seed, epoch)
 
     def _frames(self, sample: VideoSample, train: bool) -> Views:
         """Frames of a sample whose ``video`` names a member; the processor gets the file it was unpacked to."""
@@ -130,6 +158,25 @@ class ShardsDataset(MomentDataset):
         name = str(shard / media[0].name)
         self._media[name] = (shard, media[0])
         return name
+
+
+def windowed_order(edges: Sequence[int], window: int, seed: int, epoch: int) -> list[int]:
+    """Numbers below ``edges[-1]``, each once: groups in random order, mixed within ``window`` groups at a time.
+
+    Args:
+        edges: where each group begins, from 0, and where the last one ends.
+        window: groups that are mixed with each other, at least 1.
+        seed: with ``epoch``, decides the order.
+        epoch: see ``seed``.
+    """
+    generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + epoch) % 2**63)
+    groups = list(pairwise(edges))
+    visited = torch.randperm(len(groups), generator=generator).tolist()
+    order: list[int] = []
+    for first in range(0, len(groups), window):
+        held = [i for group in visited[first : first + window] for i in range(*groups[group])]
+        order += [held[i] for i in torch.randperm(len(held), generator=generator).tolist()]
+    return order
 
 
 def shards_of(index: Path) -> list[Path]:

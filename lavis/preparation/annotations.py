@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,15 @@ from lavis.datasets.formats._record import AnnotationError, Record, load_json, r
 
 Row = dict[str, Any]
 Unit = Literal["seconds", "fraction", "percent"]
+Extractor = Callable[[Sequence[str]], list[list[str]]]
+"""Queries to their nouns, such as ``noun_phrases.extract``."""
+Items = str | Path | Extractor
+"""Where nouns come from: the folder of published ones, ``<split>.json``, or what extracts them from the queries."""
 
 DUMMY_WINDOWS = [[0, 150]]
 """What CALCE and MR.BLIP give the rows of QVHighlights' test split, whose truth is not public."""
+QVHIGHLIGHTS_ID = "QVHighlight_{}"
+CHARADES_ID = "Charades_{}"
 CHARADES_FIRST_TEST_QID = 12404
 """Queries are numbered through both splits of Charades-STA; train has 12,404 that are no reversed windows."""
 
@@ -47,13 +53,13 @@ class Prepared:
 
 
 def prepare_qvhighlights(
-    release: str | Path, items: str | Path, out: str | Path, splits: Sequence[str] = ("train", "val", "test")
+    release: str | Path, items: Items, out: str | Path, splits: Sequence[str] = ("train", "val", "test")
 ) -> list[Prepared]:
     """CALCE's annotations of QVHighlights: ``train.json``, ``val.json``, ``test_dummy.json``.
 
     Args:
         release: folder of ``highlight_<split>_release.jsonl``.
-        items: folder of ``<split>.json``, the nouns of each query, as CALCE publishes them.
+        items: folder of ``<split>.json``, the nouns of each query, as CALCE publishes them; or what extracts them.
         out: folder to write to.
         splits: which.
 
@@ -62,8 +68,8 @@ def prepare_qvhighlights(
     """
     done = []
     for split in splits:
-        records = read_records(Path(release) / f"highlight_{split}_release.jsonl")
-        nouns = read_items(Path(items) / f"{split}.json")
+        records = list(read_records(Path(release) / f"highlight_{split}_release.jsonl"))
+        nouns = items_from(items, split, records, QVHIGHLIGHTS_ID)
         rows = list(qvhighlights_rows(records, nouns, test=split == "test"))
         name = "test_dummy" if split == "test" else split
         done.append(Prepared(write_rows(Path(out) / f"{name}.json", rows), len(rows)))
@@ -71,14 +77,14 @@ def prepare_qvhighlights(
 
 
 def prepare_charades(
-    release: str | Path, items: str | Path, out: str | Path, splits: Sequence[str] = ("train", "test")
+    release: str | Path, items: Items, out: str | Path, splits: Sequence[str] = ("train", "test")
 ) -> list[Prepared]:
     """CALCE's annotations of Charades-STA: ``train.json`` (whole seconds), ``test.json`` (as annotated).
 
     Args:
         release: folder of ``charades_sta_<split>_tvr_format.jsonl`` or ``charades_<split>_release.jsonl``, or else of
             ``charades_sta_<split>.txt`` with ``Charades_v1_<split>.csv``.
-        items: folder of ``<split>.json``, the nouns of each query, as CALCE publishes them.
+        items: folder of ``<split>.json``, the nouns of each query, as CALCE publishes them; or what extracts them.
         out: folder to write to.
         splits: which.
 
@@ -88,8 +94,8 @@ def prepare_charades(
     done = []
     for split in splits:
         notes: Counter[str] = Counter()
-        records = charades_records(Path(release), split, notes)
-        nouns = read_items(Path(items) / f"{split}.json")
+        records = list(charades_records(Path(release), split, notes))
+        nouns = items_from(items, split, records, CHARADES_ID)
         rows = list(charades_rows(records, nouns, round_windows=split == "train"))
         done.append(Prepared(write_rows(Path(out) / f"{split}.json", rows), len(rows), notes))
     return done
@@ -107,7 +113,7 @@ def qvhighlights_rows(
         unit: of the windows; CALCE uses seconds.
     """
     for record in records:
-        qid = f"QVHighlight_{record.whole_number('qid')}"
+        qid = QVHIGHLIGHTS_ID.format(record.whole_number("qid"))
         yield {
             "video": record.text("vid"),
             "qid": qid,
@@ -129,7 +135,7 @@ def charades_rows(
         round_windows: whole seconds (train; halves go to the even number), or floats (test).
     """
     for record in records:
-        qid = f"Charades_{record.whole_number('qid')}"
+        qid = CHARADES_ID.format(record.whole_number("qid"))
         windows = [[float(bound) for bound in window] for window in windows_of(record)]
         yield {
             "qid": qid,
@@ -178,6 +184,24 @@ def charades_release(lines: Iterable[Record], first_qid: int, notes: Counter[str
         qid += 1
 
 
+def items_from(items: Items, split: str, records: Sequence[Record], identity: str) -> dict[str, list[str]]:
+    """Id to nouns, read or extracted.
+
+    Args:
+        items: where from.
+        split: which file of a folder.
+        records: rows of the release, for extraction.
+        identity: how a row's number becomes its id.
+
+    Raises:
+        AnnotationError: if the file is absent or has another shape.
+    """
+    if isinstance(items, str | Path):
+        return read_items(Path(items) / f"{split}.json")
+    ids = [identity.format(record.whole_number("qid")) for record in records]
+    return dict(zip(ids, items([record.text("query") for record in records]), strict=True))
+
+
 def read_items(path: Path) -> dict[str, list[str]]:
     """Id to nouns, from CALCE's items file (id to ``{"query": ..., "items": [...]}``).
 
@@ -188,7 +212,8 @@ def read_items(path: Path) -> dict[str, list[str]]:
         entries = load_json(read_text(path), str(path))
     except FileNotFoundError:
         raise AnnotationError(
-            f"there is no items file {path}. CALCE publishes the nouns of its queries (docs/data.md says where)"
+            f"there is no items file {path}. CALCE publishes the nouns of its queries (docs/data.md says where); "
+            "or have them extracted from the queries (data_preprocess.py --items extract, extra nouns)"
         ) from None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise AnnotationError(f'{path}: must map ids to {{"query": ..., "items": [...]}}. Choose another file')

@@ -20,6 +20,8 @@ from lavis.datasets.formats._record import AnnotationError, Record, each_sentenc
 from lavis.preparation.annotations import DUMMY_WINDOWS, Prepared, Row, Unit, in_unit, windows_of, write_rows
 
 VALIDATION_VIDEOS = 800
+ACTIVITYNET_FILES = {"train": "train", "val": "val_1", "test": "val_2"}
+"""Which file of ActivityNet Captions MR.BLIP takes for which split."""
 
 
 def prepare_qvhighlights(
@@ -76,14 +78,26 @@ def prepare_activitynet(
         out: folder to write to, another one.
         splits: which.
     """
-    sources = {"train": "train", "val": "val_1", "test": "val_2"}
     return [
         _write(
             Path(out) / ("train.json" if split == "train" else f"{split}_float.json"),
-            activitynet_rows(read_videos(Path(release) / f"{sources[split]}.json"), round_windows=split == "train"),
+            activitynet_rows(
+                read_videos(Path(release) / f"{ACTIVITYNET_FILES[split]}.json"), round_windows=split == "train"
+            ),
         )
         for split in splits
     ]
+
+
+def activitynet_file(release: Path, split: str) -> Path:
+    """The file of a split of ActivityNet Captions, as MR.BLIP divides them.
+
+    Raises:
+        AnnotationError: if there is no such split.
+    """
+    if split not in ACTIVITYNET_FILES:
+        raise AnnotationError(f"ActivityNet Captions has no split {split!r}. Choose of {', '.join(ACTIVITYNET_FILES)}")
+    return release / f"{ACTIVITYNET_FILES[split]}.json"
 
 
 def prepare_tacos(

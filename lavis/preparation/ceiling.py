@@ -192,6 +192,10 @@ class NoSplitting:
         """Any id will do: it is only compared."""
         return -1
 
+    def get_vocab(self) -> dict[str, int]:
+        """No token has a number that anybody could look up."""
+        return {}
+
 
 def load_tokenizer(folder: str | None) -> Any:
     """The tokenizer in a folder, or one that ships (``asset:toy/t5_tokenizer``); ``None`` without a name."""

@@ -23,7 +23,8 @@ from lavis.common.provenance import code_version, digest, modules_of
 from lavis.common.registry import registry
 from lavis.common.yaml_tree import ConfigError
 from lavis.processors.readers.base import VideoDecodeError
-from lavis.processors.view import DecodedFrames, Phases, Recipe, View
+from lavis.processors.readers.image import is_image
+from lavis.processors.view import DecodedFrames, Phases, Recipe, View, media_of
 from lavis.structures import Frames, VideoSample, Views
 
 WHERE = "model.processor"
@@ -37,6 +38,10 @@ class VideoProcessor:
 
     Where ``index`` says that what a model makes of frames is kept, their video is not decoded until somebody looks at
     the pixels after all. Frames that come again at once, in another query on the same video, are decoded once.
+
+    A picture (``extra["media"]`` of the sample says ``image``, or the suffix of its path) is a video of one frame,
+    whose time is 0; a sample of text alone (``video`` is empty) has no frames: ``Frames`` of length 0, pixels
+    ``[0, 3, S, S]``, or with ``text_frames: 1`` of its view one of zeros, under no key.
 
     Args:
         views: view name to view, at least one.
@@ -83,7 +88,8 @@ class VideoProcessor:
         Raises:
             VideoDecodeError: if it cannot be read.
         """
-        return next(iter(self.views.values())).reader.probe(path).duration_s
+        view = next(iter(self.views.values()))
+        return view.reader_of("image" if is_image(path) else "video").probe(path).duration_s
 
     def unrepeatable(self, view: str, train: bool) -> str | None:
         """Why frames of a view differ from one time to the next, and what to change; ``None`` if they do not."""
@@ -116,6 +122,9 @@ class VideoProcessor:
         if reason is not None:
             raise ValueError(reason)
         view = self.views[name]
+        if not sample.video:
+            yield _no_frames(view, train)
+            return
         for chance in range(view.parts(train)[1].outcomes or 1):
             try:
                 yield self._drawn(name, view, sample, train, chance)
@@ -123,7 +132,8 @@ class VideoProcessor:
                 raise error.of_sample(sample.id) from error
 
     def _frames(self, name: str, view: View, sample: VideoSample, train: bool) -> Frames:
-        return self._drawn(name, view, sample, train, self._chance(name, sample, train))
+        chance = self._chance(name, sample, train)
+        return self._drawn(name, view, sample, train, chance) if sample.video else _no_frames(view, train)
 
     def _drawn(self, name: str, view: View, sample: VideoSample, train: bool, chance: int) -> Frames:
         recipe, key = self._recipe(view, sample, train, chance)
@@ -163,14 +173,16 @@ class VideoProcessor:
     def _recipe(self, view: View, sample: VideoSample, train: bool, chance: int) -> tuple[Recipe, str | None]:
         """How the frames are made, and their name, if they are the same each time."""
         sampler, transform = view.parts(train)
-        recipe = Recipe(view, sample.video, sample.id, sample.clip, train, chance, chance)
-        if transform.outcomes is None or not sampler.repeatable:
+        media = media_of(sample)
+        recipe = Recipe(view, sample.video, sample.id, sample.clip, train, chance, chance, media=media)
+        if transform.outcomes is None or not (sampler.repeatable or media == "image"):
             return recipe, None
         clip = sample.clip.to_list() if sample.clip is not None else None
-        file = view.reader.fingerprint(sample.video)
-        maker = getattr(view.reader, "reader", view.reader)  # in whatever process: guarded's frames are its reader's
+        reader = recipe.reader
+        file = reader.fingerprint(sample.video)
+        maker = getattr(reader, "reader", reader)  # in whatever process: guarded's frames are its reader's
         code = code_version(modules_of((self, view, maker, sampler, transform)))
-        what = (file, clip, view.reader, sampler, transform, view.size, view.times, view.round_times, code)
+        what = (file, clip, reader, sampler, transform, view.size, view.times, view.round_times, code)
         if transform.outcomes > 1:
             variant = chance % transform.outcomes
             # The video and the number of the crop decide it alone, whoever asks and whenever.
@@ -178,6 +190,12 @@ class VideoProcessor:
         else:
             seed, key = _seed(file, clip, transform, 0), digest(*what)
         return replace(recipe, pixel_seed=seed, content=file), key
+
+
+def _no_frames(view: View, train: bool) -> Frames:
+    """What a sample of text alone has."""
+    side = view.parts(train)[1].image_size
+    return Frames(torch.zeros(view.text_frames, 3, side, side), [0.0] * view.text_frames)
 
 
 def _seed(*parts: object) -> int:
@@ -204,7 +222,7 @@ def build_processor(node: Mapping[str, Any], where: str = WHERE) -> VideoProcess
     return VideoProcessor(built, int(node.get("seed", 0)), int(node.get("cache_mb", 0)))
 
 
-_SETTINGS = ("size", "times", "round_times")
+_SETTINGS = ("size", "times", "round_times", "image_pad_to_square", "image_max_megapixels", "text_frames")
 
 
 def _build_view(node: Any, where: str) -> View:

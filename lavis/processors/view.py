@@ -6,7 +6,7 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -14,10 +14,13 @@ from torch import Tensor
 
 from lavis.common.registry import registry
 from lavis.processors.readers.base import Size, VideoDecodeError, VideoInfo, VideoReader
+from lavis.processors.readers.guarded import GuardedReader
+from lavis.processors.readers.image import ImageReader, is_image
 from lavis.processors.samplers import Sampler
 from lavis.processors.transforms import Transform
-from lavis.structures import Moment
+from lavis.structures import Moment, VideoSample
 
+Media = Literal["video", "image", "text"]
 Times = Literal["presentation", "average_rate"]
 
 
@@ -49,6 +52,10 @@ class View:
         times: ``presentation`` are the times the file gives; ``average_rate`` is frame number over average rate as a
             32-bit float, as CALCE and MR.BLIP compute it.
         round_times: decimals that times are rounded to; ``None`` does not round.
+        image_pad_to_square: pictures are padded to squares with CLIP's mean colour before anything else.
+        image_max_megapixels: largest picture that is read, see reader ``image``.
+        text_frames: black frames that stand for the video of a sample of text alone: 0, or 1 as in MeCo, whose networks
+            want one in every sample. They are zeros after normalisation.
     """
 
     def __init__(
@@ -60,7 +67,12 @@ class View:
         size: int | tuple[int, int] | Literal["source"] | None = None,
         times: Times = "presentation",
         round_times: int | None = None,
+        image_pad_to_square: bool = False,
+        image_max_megapixels: float = 89.0,
+        text_frames: int = 0,
     ) -> None:
+        if isinstance(text_frames, bool) or text_frames not in (0, 1):
+            raise ValueError(f"text_frames must be 0 or 1, got {text_frames!r}")
         if times not in ("presentation", "average_rate"):
             raise ValueError(f"times must be presentation or average_rate, got {times!r}")
         if round_times is not None and (isinstance(round_times, bool) or round_times < 0):
@@ -72,6 +84,15 @@ class View:
         self.size = _checked_size(size)
         self.times = times
         self.round_times = round_times
+        self.image_reader = ImageReader(image_pad_to_square, image_max_megapixels)
+        self.text_frames = text_frames
+
+    def reader_of(self, media: Media) -> VideoReader:
+        """What reads videos, or pictures, within the same limits."""
+        if media != "image":
+            return self.reader
+        guarded = isinstance(self.reader, GuardedReader)
+        return replace(self.reader, reader=self.image_reader) if guarded else self.image_reader  # type: ignore[type-var]
 
     def parts(self, train: bool) -> tuple[Sampler, Transform]:
         """Sampler and transform to use."""
@@ -103,6 +124,7 @@ class Recipe:
         frame_seed: of what the sampler draws.
         pixel_seed: of what the transform draws.
         content: fingerprint of the video whose frames are wanted; ``None`` takes what is there.
+        media: ``image`` where ``video`` is a picture, which is one frame whatever the sampler would take.
     """
 
     view: View
@@ -113,6 +135,12 @@ class Recipe:
     frame_seed: int
     pixel_seed: int
     content: str | None = None
+    media: Media = "video"
+
+    @property
+    def reader(self) -> VideoReader:
+        """What reads the file."""
+        return self.view.reader_of(self.media)
 
     def __call__(self) -> Tensor:
         """The pixels ``[T, 3, H, W]``.
@@ -133,8 +161,8 @@ class Recipe:
         """
         _, transform = self.view.parts(self.train)
         info, indices = self.indices(decoded)
-        pixels, shown = decoded.frames(self.view.reader, self.video, indices, self.view.reading_size(transform), info)
-        if self.content is not None and self.view.reader.fingerprint(self.video) != self.content:
+        pixels, shown = decoded.frames(self.reader, self.video, indices, self.view.reading_size(transform), info)
+        if self.content is not None and self.reader.fingerprint(self.video) != self.content:
             # Under the name of the old one, features of the new one would be found wherever the old one lies.
             raise VideoDecodeError(self.video, "was changed while it was read", "start again once it is complete")
         pixels = transform(pixels, torch.Generator().manual_seed(self.pixel_seed))
@@ -142,14 +170,16 @@ class Recipe:
 
     def times(self, decoded: DecodedFrames) -> list[float] | None:
         """The time of each frame without decoding; ``None`` where that shows only in decoding."""
-        if getattr(self.view.reader, "on_truncated", "raise") != "raise":
+        if getattr(self.reader, "on_truncated", "raise") != "raise":
             return None  # frames that stand in for damaged ones bring times of their own
         info, indices = self.indices(decoded)
         return self.view.frame_times([info.times[i] for i in indices], info)
 
     def indices(self, decoded: DecodedFrames) -> tuple[VideoInfo, list[int]]:
         """What is known of the video, and the numbers of the frames."""
-        info = decoded.info(self.view.reader, self.video)
+        info = decoded.info(self.reader, self.video)
+        if self.media == "image":
+            return info, [0]
         sampler, _ = self.view.parts(self.train)
         try:
             return info, sampler.indices(info, self.clip, random.Random(self.frame_seed))
@@ -208,6 +238,16 @@ class DecodedFrames:
                     _, (dropped, _) = self._frames.popitem(last=False)
                     self.size -= dropped.nbytes
         return entry
+
+
+def media_of(sample: VideoSample) -> Media:
+    """What a sample shows: what ``extra["media"]`` says, otherwise what its path looks like."""
+    if not sample.video:
+        return "text"
+    said = sample.extra.get("media")
+    if said in ("image", "video"):
+        return cast("Media", said)
+    return "image" if is_image(sample.video) else "video"
 
 
 def average_rate_times(indices: Sequence[int], fps: float, decimals: int | None = None) -> list[float]:

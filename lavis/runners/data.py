@@ -1,74 +1,34 @@
-"""Loaders of training: which sample comes when, and on which process (evaluation: ``eval_data.py``).
+"""Loaders of training: samples read beside it, and batches of them (evaluation: ``eval_data.py``).
 
-Training takes a permutation per epoch, seeded, and can start in its middle, so that a resumed run sees what the
-interrupted one would have seen. Before a sample is read, the random generators are seeded from run, epoch and index:
-crops and other augmentations depend neither on the number of loader processes nor on an interruption.
+Which sample comes when, and on which process, is said in ``epochs.py``. Before a sample is read, the random generators
+are seeded from run, epoch and index: crops and other augmentations depend neither on the number of loader processes nor
+on an interruption.
 """
 
 from __future__ import annotations
 
-import math
 import pickle
 import random
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, get_worker_info
 
 from lavis.common import distributed
+from lavis.common.logging import get_logger
+from lavis.runners.batching import Remainder, padding_share
+from lavis.runners.costs import Costs, Counter
+from lavis.runners.epochs import EpochSampler, Key, epoch_order
 from lavis.runners.failures import RunError
 from lavis.runners.randomness import random_state, seed_host, set_random_state
 from lavis.structures import Batch
 
-Key = tuple[int, int]
-
-
-class EpochSampler(Sampler[list[Key]]):
-    """Batches of ``(epoch, index)`` for this process.
-
-    Args:
-        length: samples of the data set, at least 1.
-        batch_size: samples of one process in one batch.
-        seed: of the permutations.
-
-    Every process gets equally many samples; the first ones of the permutation are repeated where the count does not
-    divide. The last batch is dropped if it is not full, unless it is the only one.
-    """
-
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
-        if length < 1:
-            raise ValueError("the training data has no samples; look at datasets and run.train_splits")
-        self.length = length
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-        self.start = 0
-
-    def set_position(self, epoch: int, start: int = 0) -> None:
-        """Chooses the epoch, and the batch to start with."""
-        self.epoch, self.start = epoch, start
-
-    @property
-    def batches(self) -> int:
-        """Batches of one epoch."""
-        return max(1, math.ceil(self.length / distributed.world_size()) // self.batch_size)
-
-    def __len__(self) -> int:
-        return self.batches - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
-        world = distributed.world_size()
-        total = math.ceil(self.length / world) * world
-        order = (order * math.ceil(total / self.length))[:total]
-        own = order[distributed.rank() :: world]
-        for batch in range(self.start, self.batches):
-            chosen = own[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in chosen]
+logger = get_logger(__name__)
 
 
 class SeededDataset(Dataset[Any]):
@@ -86,13 +46,17 @@ class SeededDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Key) -> Any:
-        epoch, index = key
+    def enter(self, epoch: int) -> None:
+        """Tells the data sets that have to know which epoch it is."""
         if epoch != self._epoch:
             self._epoch = epoch
             for dataset in self.datasets:
                 if hasattr(dataset, "set_epoch"):
                     dataset.set_epoch(epoch)
+
+    def __getitem__(self, key: Key) -> Any:
+        epoch, index = key
+        self.enter(epoch)
         before = random_state(devices=False)
         seed_host(random.Random(f"{self.seed}:{epoch}:{index}").getrandbits(32))
         try:
@@ -137,14 +101,94 @@ def _survives_pickling(error: Exception) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Feeding:
+    """How loader processes keep what trains fed.
+
+    Args:
+        num_workers: loader processes; with 0 what trains reads by itself, between two iterations: nothing is read
+            ahead, and ``prefetch`` and ``persistent`` mean nothing.
+        seed: of their random generators.
+        start_method: of the processes; ``None`` is Python's default.
+        prefetch: batches each of them keeps ready, at least 1.
+        persistent: whether they stay from one epoch to the next.
+        pin: put pixels into page-locked memory, from where a GPU copies them beside its work.
+    """
+
+    num_workers: int = 0
+    seed: int = 42
+    start_method: str | None = None
+    prefetch: int = 2
+    persistent: bool = True
+    pin: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of torch's ``DataLoader``."""
+        return {
+            "num_workers": self.num_workers,
+            "collate_fn": _collate,
+            "worker_init_fn": _start_worker,
+            "prefetch_factor": self.prefetch if self.num_workers else None,
+            "persistent_workers": self.persistent and self.num_workers > 0,
+            "multiprocessing_context": self.start_method if self.num_workers else None,
+            "pin_memory": self.pin,
+            # A generator of its own: drawing worker seeds from the global one would change what training draws.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
+
+
 def train_loader(
-    datasets: Sequence[Dataset[Any]], *, batch_size: int, num_workers: int, seed: int, start_method: str | None = None
+    datasets: Sequence[Dataset[Any]],
+    *,
+    batch_size: int,
+    remainder: Remainder = "spread",
+    tokens: int | None = None,
+    count: Counter | None = None,
+    **reading: Any,
 ) -> tuple[Loader, EpochSampler]:
-    """Loader over all training data, and its sampler, which decides the epoch."""
+    """Loader over all training data, and its sampler, which decides the epoch.
+
+    Args:
+        datasets: one after the other.
+        batch_size: samples of a batch, unless ``tokens`` is given.
+        remainder: see ``batching.dealt``.
+        tokens: fill batches up to so many padded tokens instead.
+        count: tokens of a sample; needed with ``tokens``.
+        reading: arguments of ``Feeding``; its seed is also that of the order.
+
+    Raises:
+        ValueError: if there are no samples, or nobody counts their tokens.
+    """
+    feeding = Feeding(**reading)
+    seed = feeding.seed
     dataset = SeededDataset(datasets, seed)
-    sampler = EpochSampler(len(dataset), batch_size, seed)
-    settings = loader_settings(num_workers, seed, start_method, persistent=True)
-    return Loader(dataset, batch_sampler=sampler, **settings), sampler
+    costs = None
+    if tokens is not None:
+        if count is None:
+            raise ValueError("run.batch_tokens needs a model that counts tokens (count_tokens); set run.batch_size")
+        costs = Costs(dataset.datasets, count, dataset.enter)
+    order = partial(epoch_order, dataset.datasets, seed)
+    sampler = EpochSampler(len(dataset), batch_size, seed, remainder, order, tokens, costs)
+    _tell(sampler, costs)
+    return Loader(dataset, batch_sampler=sampler, **feeding.arguments()), sampler
+
+
+def _tell(sampler: EpochSampler, costs: Costs | None) -> None:
+    """Says once what is unusual about the batches."""
+    world = distributed.world_size()
+    idle = max(0, sampler.batches * world - sampler.length)
+    if costs is not None:
+        batches = [batch for iteration in sampler.plan() for batch in iteration]
+        idle = sum(not batch for batch in batches)
+        logger.info(
+            "%d samples in %d iterations of up to %d padded tokens on each of %d processes; padding is %.1f%% of them",
+            sampler.length, sampler.batches, sampler.tokens, world, 100 * padding_share(batches, costs(sampler.epoch)),
+        )  # fmt: skip
+    if idle and (costs is not None or sampler.remainder == "spread"):
+        logger.info(
+            "%d samples do not fill %d iterations on %d processes: %d times an epoch a process has none and adds "
+            "nothing; no sample is lost or comes twice", sampler.length, sampler.batches, world, idle,
+        )  # fmt: skip
 
 
 def any_batch(loader: Loader) -> Batch:
@@ -159,19 +203,6 @@ def any_batch(loader: Loader) -> Batch:
     if not isinstance(batch, Batch):
         raise RunError(f"not one of {len(dataset)} training samples can be read; look at the warnings above")
     return batch
-
-
-def loader_settings(num_workers: int, seed: int, start_method: str | None, persistent: bool) -> dict[str, Any]:
-    """Arguments that all loaders share."""
-    return {
-        "num_workers": num_workers,
-        "collate_fn": _collate,
-        "worker_init_fn": _start_worker,
-        "persistent_workers": persistent and num_workers > 0,
-        "multiprocessing_context": start_method if num_workers else None,
-        # A generator of its own: drawing worker seeds from the global one would change what training draws.
-        "generator": torch.Generator().manual_seed(seed),
-    }
 
 
 def _collate(items: Sequence[Any]) -> Batch | Failure | None:

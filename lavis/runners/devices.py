@@ -33,6 +33,17 @@ def choose_device(device: str) -> tuple[str, int | None]:
     return kind, int(index) if index else None
 
 
+def pinned(wanted: Literal["auto"] | bool, device: torch.device) -> bool:
+    """Whether loaders put pixels into page-locked memory, from where they are copied beside the work of a GPU.
+
+    Raises:
+        ValueError: if that is wanted for a device that does not copy from it.
+    """
+    if wanted is True and device.type != "cuda":
+        raise ValueError(f"run.pin_memory=true is for GPUs, and this run is on {device}; auto pins where it helps")
+    return device.type == "cuda" if wanted == "auto" else wanted
+
+
 def choose_strategy(strategy: Strategy) -> Literal["ddp", "fsdp2", "deepspeed"]:
     """The strategy wanted, or what ``accelerate launch`` was told.
 

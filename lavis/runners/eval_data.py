@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import Dataset
 
-from lavis.runners.data import Failure, Loader, SeededDataset, loader_settings
+from lavis.runners.costs import Counter as TokenCounter
+from lavis.runners.data import Failure, Feeding, Loader, SeededDataset
 from lavis.runners.randomness import random_state, same_random_state, seed_host, set_random_state
 from lavis.structures import Batch, Frames, VideoSample, Views
 
 T = TypeVar("T")
 Item = tuple[VideoSample, Views] | None
-TokenCounter = Callable[[VideoSample, Views], int]
 
 LARGEST_UNIT = 16
 """Queries of one video that are read together; more of them are several units, so that memory stays bounded."""
@@ -32,7 +32,7 @@ AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class LoaderSettings:
-    """How evaluation reads its data: samples and tokens of a batch, loader processes, seed and their start method.
+    """How evaluation reads its data: samples and tokens of a batch, and what ``Feeding`` says of loader processes.
 
     A batch ends at ``batch_size`` samples or before its padded prompts exceed ``batch_tokens``, whichever comes first.
     """
@@ -42,6 +42,8 @@ class LoaderSettings:
     num_workers: int = 0
     seed: int = 42
     start_method: str | None = None
+    prefetch: int = 2
+    pin: bool = False
     max_batches: int | None = None
 
 
@@ -98,12 +100,15 @@ def read_units(dataset: Dataset[Any], units: Sequence[list[int]], settings: Load
     """Items of each unit, by loader processes, or else by a thread that is some units ahead."""
     data = _Units(SeededDataset([dataset], settings.seed), units)
     if settings.num_workers and units:
-        common = loader_settings(settings.num_workers, settings.seed, settings.start_method, persistent=False)
-        return Loader(data, batch_size=None, **{**common, "collate_fn": _as_it_is})
+        workers, seed, method = settings.num_workers, settings.seed, settings.start_method
+        feeding = Feeding(workers, seed, method, settings.prefetch, persistent=False, pin=settings.pin)
+        loader = Loader(data, batch_size=None, **{**feeding.arguments(), "collate_fn": _wrapped})
+        return (unit.items for unit in loader)
     if not units or data.draws(units[0][0]):
         # A data set that draws from global generators shares them with the model: it reads when asked, seeded.
         return (data[i] for i in range(len(units)))
-    return read_ahead((data.plain(i) for i in range(len(units))), AHEAD)
+    plain = (_Unit(data.plain(i)) for i in range(len(units)))
+    return read_ahead((unit.pin_memory().items if settings.pin else unit.items for unit in plain), AHEAD)
 
 
 def fill(
@@ -218,8 +223,25 @@ def _shared(items: list[Item]) -> list[Item]:
     ]
 
 
-def _as_it_is(unit: T) -> T:
-    return unit
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Items on their way from a loader process, which the loader of torch knows how to pin."""
+
+    items: list[Item]
+
+    def pin_memory(self) -> _Unit:
+        distinct = {id(f): f for item in self.items if item is not None for f in item[1].values()}
+        pinned = {key: frames.pin_memory() for key, frames in distinct.items()}
+        return _Unit(
+            [
+                None if item is None else (item[0], {view: pinned[id(frames)] for view, frames in item[1].items()})
+                for item in self.items
+            ]
+        )
+
+
+def _wrapped(unit: Any) -> Any:
+    return unit if isinstance(unit, Failure) else _Unit(unit)
 
 
 def out_of_memory(error: BaseException) -> bool:

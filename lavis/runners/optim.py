@@ -99,19 +99,24 @@ class Accumulation:
         mode: whether the gradient is the ``mean`` of the iterations' or, as in CALCE, their ``sum``.
         leftover: what becomes of the iterations that are left at the end of an epoch: a ``step`` of their own, or, as
             in CALCE, they are carried over, so that the first step of the next epoch has more than ``size``.
+        mean_size: samples of a batch on average, where batches differ: the mean loss of each counts in proportion to
+            its samples, so that all samples of an epoch weigh the same, whatever company they come in and on however
+            many processes, whose gradients are averaged. ``None``: every batch weighs the same.
     """
 
     size: int
     batches: int
     mode: Literal["mean", "sum"] = "mean"
     leftover: Literal["step", "carry"] = "step"
+    mean_size: float | None = None
 
-    def weight(self, iteration: int) -> float:
-        """Factor of the loss of an iteration of the epoch, from 0."""
+    def weight(self, iteration: int, samples: int) -> float:
+        """Factor of the loss of an iteration of the epoch, from 0, whose batch has so many samples."""
+        share = 1.0 if self.mean_size is None else samples / self.mean_size
         if self.mode == "sum":
-            return 1.0
+            return share
         whole = self.batches // self.size * self.size
-        return 1.0 / (self.batches - whole if self.leftover == "step" and iteration >= whole else self.size)
+        return share / (self.batches - whole if self.leftover == "step" and iteration >= whole else self.size)
 
     def ends_step(self, iteration: int) -> bool:
         """Whether the optimizer steps after an iteration of the epoch, from 0."""

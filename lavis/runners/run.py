@@ -29,17 +29,17 @@ from lavis.runners.watchdog import Watchdog
 from lavis.runners.wiring import build_engine, evaluator, trainer
 
 ESSENTIAL = (
-    "model.", "datasets.", "run.seed", "run.batch_size", "run.accumulat", "run.leftover", "run.learning_rate",
-    "run.min_learning_rate", "run.warmup", "run.schedule", "run.weight_decay", "run.no_decay", "run.betas", "run.eps:",
-    "run.clip_grad_norm", "run.ema", "run.lr_groups", "run.train_splits",
+    "model.", "datasets.", "run.seed", "run.batch_size", "run.batch_tokens", "run.remainder", "run.accumulat",
+    "run.leftover", "run.learning_rate", "run.min_learning_rate", "run.warmup", "run.schedule", "run.weight_decay",
+    "run.no_decay", "run.betas", "run.eps:", "run.clip_grad_norm", "run.ema", "run.lr_groups", "run.train_splits",
 )  # fmt: skip
 """Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
 INCIDENTAL = frozenset({
     "activation_checkpointing", "async_save", "cpu_offload", "decode", "device", "eval_batch_size",
     "eval_batch_tokens", "find_unused_parameters", "hang_timeout", "hooks", "keep_checkpoints", "keep_every",
-    "log_every", "num_workers", "output_dir", "resume", "save_every", "save_steps", "sharded_checkpoints",
-    "strategy", "threads", "worker_start", "zero_stage",
+    "log_every", "num_workers", "output_dir", "persistent_workers", "pin_memory", "prefetch_factor", "resume",
+    "save_every", "save_steps", "sharded_checkpoints", "strategy", "threads", "worker_start", "zero_stage",
 })  # fmt: skip
 """Settings of ``run`` that change how it runs, and not what comes of it."""
 

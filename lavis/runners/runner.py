@@ -19,8 +19,10 @@ from lavis.common.checkpoint import read_checkpoint
 from lavis.common.logging import Progress as Bar
 from lavis.common.logging import get_logger
 from lavis.runners.best import BestWeights
-from lavis.runners.checkpoints import checkpoints, step_of
+from lavis.runners.checkpoints import checkpoints, read_manifest, step_of
+from lavis.runners.costs import counter
 from lavis.runners.data import any_batch, train_loader
+from lavis.runners.devices import pinned
 from lavis.runners.evaluation import LoaderSettings, SplitEvaluator, answering, digest, weights_digest, write_metrics
 from lavis.runners.failures import Interrupted, LossGuard, StopRequest
 from lavis.runners.hooks.base import Hook, StepRecord
@@ -91,14 +93,20 @@ class Runner:
             self.loader, self.sampler = train_loader(
                 train_data,
                 batch_size=run.batch_size,
+                remainder=run.remainder,
+                tokens=run.batch_tokens,
+                count=counter(engine.model),
                 num_workers=run.num_workers,
                 seed=run.seed,
                 start_method=run.worker_start,
+                prefetch=run.prefetch_factor,
+                persistent=run.persistent_workers,
+                pin=pinned(run.pin_memory, engine.device),
             )
             self.schedule = schedule_for(run, self.sampler.batches)
             self.steps = Steps(
                 engine,
-                Accumulation(run.accumulate, self.sampler.batches, run.accumulation, run.leftover),
+                self._accumulation(),
                 LossGuard(run.on_nonfinite, run.max_skips),
                 any_batch=lambda: any_batch(self.loader),
                 curves=folder / "metrics.jsonl",
@@ -205,6 +213,13 @@ class Runner:
         self.steps.check(self.progress)
         self.resuming.save(self.progress, pending=self.steps.pending, required=required)
 
+    def _accumulation(self) -> Accumulation:
+        """Optimizer steps of the epoch."""
+        run = self.run
+        return Accumulation(
+            run.accumulate, self.sampler.batches, run.accumulation, run.leftover, self.sampler.mean_size
+        )
+
     @property
     def _limit(self) -> float:
         limit = math.inf if self.run.max_steps is None else self.run.max_steps
@@ -227,6 +242,7 @@ class Runner:
         """Trains to the end of the epoch, or to the last iteration wanted."""
         progress = self.progress
         self.sampler.set_position(progress.epoch, progress.step)
+        self.steps.accumulation = self._accumulation()
         self.bar = Bar(
             self._batches(),
             f"epoch {progress.epoch + 1}/{self.epochs}",
@@ -294,6 +310,7 @@ class Runner:
         if found is None:
             return
         folder, self.progress = found
+        self.sampler.check_position(self.progress.step, int(read_manifest(folder)["processes"]))
         self.steps.pending = any(p.grad is not None for p in self.engine.model.parameters())  # type: ignore[union-attr]
         self.best_weights.recover(self.engine, self.progress, folder, finished=self.finished)
 
@@ -305,6 +322,8 @@ class Runner:
             num_workers=run.num_workers,
             seed=run.seed,
             start_method=run.worker_start,
+            prefetch=run.prefetch_factor,
+            pin=pinned(run.pin_memory, self.engine.device),
             max_batches=DEBUG_BATCHES if run.debug else None,
         )
 

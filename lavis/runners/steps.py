@@ -73,7 +73,7 @@ class Steps:
             RunError: if a loss is no finite number and the run is to end at it, or memory runs out.
         """
         last = self.accumulation.ends_step(progress.step)
-        weight = self.accumulation.weight(progress.step)
+        weight = self.accumulation.weight(progress.step, 0 if batch is None else len(batch))
         if batch is None and distributed.world_size() > 1:
             # The others wait for this process's gradients, so it contributes nothing rather than stay away.
             batch, weight = self._spare or self._any_batch(), 0.0

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
 
 from lavis.common.config import load_config
 from lavis.common.feature_folder import FeatureFolder
 from lavis.models.encoders.base import FrameEncoder
 from lavis.preparation.features_export import export_features, import_features
+from lavis.preparation.shards import make_shards
 from lavis.processors.readers.pyav import PyAVReader
 from lavis.runners.run import evaluate, train
+from lavis.structures import Moment, VideoSample
 from process_data.extract_features import main
-from tests.end_to_end.tiny import SECONDS, Corpus, experiment, predictions, write_corpus
+from tests.end_to_end.tiny import ROOT, SECONDS, Corpus, experiment, predictions, write_corpus
 from tests.video_factory import write_video
 
 EVAL = {"name": "clip_eval", "image_size": 28}
@@ -210,3 +220,95 @@ def test_usage(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "index.json").write_text("{}")
     with pytest.raises(ValueError, match="no index of exported"):
         import_features(tmp_path / "index.json", store)
+
+
+def entries(store: Path) -> dict[Path, dict[str, Any]]:
+    """Content of all files by name; the order of the notes in a file is any."""
+    files = {p.relative_to(store): load_file(p) for p in store.glob("*/*/*.safetensors")}
+    return {path: {name: tensor.tolist() for name, tensor in file.items()} for path, file in files.items()}
+
+
+def test_processes_make_what_one_makes(
+    corpus: Corpus, tmp_path: Path, encoded: Callable[[], tuple[int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(corpus, "processes", tmp_path / "one")
+    asked = [str(file), "--phase", "eval"]
+    assert main([*asked, "--workers", "3"]) == 0
+    assert encoded() == (5, 5)
+    pool = [*asked, "--folder", str(tmp_path / "two"), "--executor", "pool", "--workers", "2"]
+    assert main(pool) == 0
+    assert encoded() == (0, 0), "this process has no model"
+    assert "by 2 at a time" in capsys.readouterr().out
+    assert entries(tmp_path / "two") == entries(tmp_path / "one")
+    assert len(entries(tmp_path / "two")) == 5
+    assert main(pool) == 0
+    assert "(5 before, 0 worked on" in capsys.readouterr().out
+    next((tmp_path / "two").glob("*/*/*.safetensors")).unlink()
+    assert main([*pool[:-1], "1"]) == 0
+    assert "(4 before, 1 worked on" in capsys.readouterr().out
+    assert entries(tmp_path / "two") == entries(tmp_path / "one")
+    assert main([*asked, "--folder", str(tmp_path / "two")]) == 0
+    assert encoded()[0] == 0, "one process finds what the others made"
+
+
+def test_what_a_process_cannot_start_with_is_said(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(corpus, "cannot_start", tmp_path / "store", trainable=["encoder.*"])
+    assert main([str(file), "--phase", "train", "--executor", "pool", "--workers", "1"]) == 1
+    assert "the encoder learns" in capsys.readouterr().err
+
+
+def test_goes_on_after_a_kill(corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(24):
+        write_video(videos / f"{number:02d}.mp4", num_frames=SECONDS + number, fps=1)
+    file = config(corpus, "killed", tmp_path / "store")
+    asked = [str(file), "--videos", str(videos), "--executor", "pool", "--workers", "1"]
+    command = [sys.executable, "-m", "process_data.extract_features", *asked]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    journal = tmp_path / "store" / ".collection" / "features-eval" / "journal-all.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count("\n") > 2) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = journal.read_text().count("\n")
+    assert 2 < done < 24
+    assert main(asked) == 0
+    text = capsys.readouterr().out
+    assert "24 of 24 done" in text
+    assert int(text.split(" before")[0].rpartition("(")[2]) >= done - 1
+    assert len(entries(tmp_path / "store")) == 24
+    assert not list((tmp_path / "store").glob("*/*/.*.tmp"))
+
+
+def test_members_of_shards_and_pictures_are_encoded(
+    corpus: Corpus, tmp_path: Path, encoded: Callable[[], tuple[int, int]]
+) -> None:
+    samples = [VideoSample("text", "", "hello", 1, answer="yes", extra={"media": "text"})]
+    for number, video in enumerate(sorted(corpus.videos.iterdir())[:2]):
+        samples.append(VideoSample(f"v{number}", str(video), "a dog", SECONDS, [Moment(1, 2)]))
+    for number, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (40, 20), colour).save(tmp_path / f"{colour}.png")
+        extra = {"media": "image"}
+        samples.append(VideoSample(f"i{number}", str(tmp_path / f"{colour}.png"), "what?", 1, answer="a", extra=extra))
+    make_shards(samples, tmp_path / "tars", media_per_shard=2)
+    file = config(corpus, "shards", tmp_path / "store")
+    tree = yaml.safe_load(file.read_text())
+    tree["datasets"] = {"tars": {"name": "shards", "annotations": {"val": str(tmp_path / "tars")}}}
+    tree["run"] |= {"train_splits": [], "valid_splits": ["val"], "test_splits": []}
+    file.write_text(yaml.safe_dump(tree))
+    asked = [str(file), "--splits", "val"]
+    assert main(asked) == 0
+    assert len(entries(tmp_path / "store")) == 4
+    assert encoded() == (4, 2), "pictures are not read by PyAV"
+    before = entries(tmp_path / "store")
+    rows = [json.loads(line) for line in (tmp_path / "store/.collection/features-eval/journal-all.jsonl").open()]
+    assert sorted(row["result"]["frames"] for row in rows) == [1, 1, 6, 6]
+    for tar in (tmp_path / "tars").glob("*.tar"):
+        tar.touch()
+    assert main(asked) == 0, "looked at again, and found"
+    assert encoded() == (0, 0)
+    assert entries(tmp_path / "store") == before

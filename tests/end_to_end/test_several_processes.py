@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.end_to_end.tiny import ROOT, command
+from tests.fake_run import FakeData
 from tests.several_processes import train
 
 
@@ -49,6 +50,17 @@ def test_two_processes_learn_what_one_does(processes: list[dict[str, Any]], alon
     assert processes[0][way]["weights"] == processes[1][way]["weights"]
     assert processes[0][way]["steps"] == alone["steps"] == 4
     assert close(processes[0][way]["weights"], alone["weights"])
+
+
+@pytest.mark.parametrize("way", ["spread", "spread_fsdp2"])
+def test_two_processes_learn_from_an_odd_sample_what_one_does(
+    processes: list[dict[str, Any]], way: str, tmp_path: Path
+) -> None:
+    """7 samples for 2 processes of 1: in one iteration a process has none, and no sample weighs more for it."""
+    one = train(tmp_path, batch_size=2, accumulate=2, train_data=[FakeData(7, "train")])
+    assert processes[0][way]["weights"] == processes[1][way]["weights"]
+    assert processes[0][way]["steps"] == one["steps"] == 4
+    assert close(processes[0][way]["weights"], one["weights"])
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp2"])

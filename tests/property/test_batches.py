@@ -125,3 +125,17 @@ def test_prompts_are_no_longer_than_counted(case: Any) -> None:
         one, views = item(i)
         length = model.pack(Batch([one], {"frames": [views["frames"]]})).embeds.shape[1]
         assert length <= model.count_tokens(one, views) <= length + 40
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[6]], ids=lambda case: "-".join(map(str, case)))
+def test_what_is_learned_is_no_longer_than_counted(case: Any) -> None:
+    model = model_of(*case)
+    for i in range(len(SAMPLES)):
+        one, views = item(i)
+        packed = model.pack(Batch([one], {"frames": [views["frames"]]}), answer=True)
+        length = packed.embeds.shape[1]
+        if model.language_model.encoder_decoder:
+            assert packed.labels is not None
+            length += packed.labels.shape[1]
+        assert model.count_tokens(one, views) < model.count_tokens(one, views, answer=True)
+        assert length <= model.count_tokens(one, views, answer=True) <= length + 40

@@ -28,6 +28,7 @@ FLOORS = {
     "convert": 9,
     "report": 9,
     "demo": 9,
+    "feature_jobs": 9,
     "scoring_commands": 9,
 }
 STRANGERS = {

@@ -66,7 +66,8 @@ QFORMER = {"vocab_size": 200, "width": 16, "layers": 2, "heads": 2, "hidden": 24
 def toy_fields(kind: str, name: str) -> dict[str, Any]:
     """What a part needs to be small, or to be built at all."""
     if kind == "compressors":
-        return {"num_queries": 4, "qformer": QFORMER, "encoder_width": 16, "language_width": 24}
+        words = {"tokenizer": bert_tokenizer(), "max_tokens": 16} if name == "query_aggregator" else {}
+        return {"num_queries": 4, "qformer": QFORMER, "encoder_width": 16, "language_width": 24, **words}
     if kind == "language_models":
         return {"tokenizer": t5_tokenizer(), **language_model_sizes(name)}
     return TOY_FIELDS.get((kind, name), DEFAULTS.get(kind, {}))
@@ -76,6 +77,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "schedules": {"learning_rate": 1e-3, "epochs": 2, "steps_per_epoch": 3},
     "samplers": {"num_frames": 4},
     "transforms": {"image_size": 28},
+    "heads": {"language_width": 16},
 }
 TOY_FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoders", "eva_vit"): {"image_size": 28, "patch_size": 14, "width": 16, "depth": 2, "heads": 2},

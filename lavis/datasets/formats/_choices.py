@@ -8,55 +8,30 @@ that is no option as ``(@)``; here it is an error.
 from __future__ import annotations
 
 import difflib
-from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record
-from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField, check_choice
+from lavis.datasets.formats._timed import TimedFormat
+from lavis.datasets.formats.base import BeyondEnd, OnBadWindow, OnUnknownField, check_choice
 from lavis.scoring.questions.text import LETTERS, gold_index
 from lavis.structures import Moment, VideoSample
 
 WindowUse = Literal["clip", "moments", "ignore"]
 
 
-class ChoiceFormat(AnnotationFormat):
+class ChoiceFormat(TimedFormat):
     """Questions with options: ``VideoSample.options``, ``answer`` (text) and ``extra["answer_index"]`` from 0.
 
     Splits whose answers are not public have neither of the last two.
 
     Args:
-        durations: lengths of the videos: a JSON object of seconds, the file of ``process_data/videos_metadata.py``, or
-            CSV (``id``, ``length``); names as below the folder of videos, their ending may differ or be left out; or
-            that folder, where videos are folders of frames, three a second. ``{split}`` is filled in.
-        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        durations, on_bad_window, beyond_end, on_unknown_field: see ``TimedFormat``.
     """
 
     windows_in_all = False
-
-    def __init__(
-        self,
-        *,
-        durations: str | None = None,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "keep",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
-        self.durations = durations
-        self.lengths = Lengths()
-
-    def records(self, path: Path, split: str) -> Iterator[Record]:
-        self.lengths = Lengths(self.durations, split)
-        yield from self.questions(path, split)
-
-    @abstractmethod
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
-        """Rows of the file, each with its sample's id."""
 
 
 class WindowedChoiceFormat(ChoiceFormat):

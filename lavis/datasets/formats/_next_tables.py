@@ -56,7 +56,7 @@ class NextTable(ChoiceFormat):
         self.question_mark = question_mark
         self._names: Mapping[str, Any] | None = None
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         self._names = None if self.video_map is None else side_file(self.video_map, "video_map", split)
         for record in read_table(path):
             yield record.with_id(f"{record.text(self.video_field)}_{record.text('qid')}")

@@ -13,33 +13,19 @@ from pathlib import Path
 
 from lavis.common.registry import registry
 from lavis.datasets.formats._record import Record, each_sentence, read_videos
-from lavis.datasets.formats.base import (
-    AnnotationFormat,
-    BeyondEnd,
-    OnBadWindow,
-    OnUnknownField,
-)
+from lavis.datasets.formats._sentences import SentencesFormat
 from lavis.structures import VideoSample
 
 
 @registry.formats.register("activitynet_captions")
-class ActivityNetCaptions(AnnotationFormat):
+class ActivityNetCaptions(SentencesFormat):
     """One sample a sentence, ids ``ActivityNet_<video>_<k>`` (as MR.BLIP's).
 
     Args:
-        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        on_bad_window, beyond_end, on_unknown_field: see ``SentencesFormat``.
     """
 
     required = ("video", "duration", "timestamps", "sentences")
-
-    def __init__(
-        self,
-        *,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "clamp",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
 
     def records(self, path: Path, split: str) -> Iterator[Record]:
         for video in read_videos(path):
@@ -48,14 +34,4 @@ class ActivityNetCaptions(AnnotationFormat):
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
         duration = record.positive("duration")
-        moments = self.windows(record, "timestamps", [record.get("timestamps")], duration, counts)
-        if not moments:
-            return None
-        return VideoSample(
-            id=str(record.id),
-            video=record.text("video"),
-            query=record.text("sentences"),
-            duration=duration,
-            moments=moments,
-            extra=extra,
-        )
+        return self.one_sentence(record, extra, record.text("video"), duration, record.get("timestamps"), counts)

@@ -8,31 +8,20 @@ rounded duration (278 rows of the published Charades-STA test split, 47 dummy ro
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
 
 from lavis.common.registry import registry
+from lavis.datasets.formats._query_rows import QueryRows
 from lavis.datasets.formats._record import Record
-from lavis.datasets.formats.base import (
-    AnnotationFormat,
-    BeyondEnd,
-    OnBadWindow,
-    OnUnknownField,
-    WindowsIn,
-    check_choice,
-    clip_of,
-    read_windows,
-    saliency_of,
-    to_seconds,
-)
+from lavis.datasets.formats.base import clip_of, read_windows, saliency_of
 from lavis.structures import Moment, VideoSample
 
 
 @registry.formats.register("calce")
-class Calce(AnnotationFormat):
+class Calce(QueryRows):
     """Rows of CALCE's annotation files.
 
     Args:
-        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        on_bad_window, beyond_end, on_unknown_field: see ``QueryRows``.
         windows_in: unit of ``relevant_windows``: ``seconds``, ``fraction`` or ``percent`` of the duration (files made
             with ``relative_time``). ``stage1_result`` is always in seconds.
     """
@@ -42,24 +31,12 @@ class Calce(AnnotationFormat):
         "relevant_windows", "stage1_result", "start", "end", "rewrite", "kind", "relevant_clip_ids", "saliency_scores",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "keep",
-        on_unknown_field: OnUnknownField = "raise",
-        windows_in: WindowsIn = "seconds",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
-        check_choice("format.windows_in", windows_in, get_args(WindowsIn))
-        self.windows_in: WindowsIn = windows_in
-
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
         duration = record.positive("duration")
         moments: list[Moment] | None = None
         if "relevant_windows" in record.fields:
-            windows = to_seconds(record.get("relevant_windows"), self.windows_in, duration)
+            windows = self.raw_windows(record, duration)
             moments = self.windows(record, "relevant_windows", windows, duration, counts)
             if not moments:
                 return None

@@ -39,7 +39,7 @@ class Candidates(WindowedChoiceFormat):
     required: ClassVar[tuple[str, ...]] = ("video", "question", "candidates")
     optional: ClassVar[tuple[str, ...]] = ("answer", "qid", "start", "end", "duration", "type")
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
             yield record.with_id(_identity(record, number))
 

@@ -14,29 +14,20 @@ from pathlib import Path
 from lavis.common.registry import registry
 from lavis.datasets.formats._captions import captioned_video, in_step
 from lavis.datasets.formats._record import Record, each_sentence, read_videos
-from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField
+from lavis.datasets.formats._sentences import SentencesFormat
 from lavis.structures import VideoSample
 
 
 @registry.formats.register("dense_captions")
-class DenseCaptions(AnnotationFormat):
+class DenseCaptions(SentencesFormat):
     """One sample a video, its name the id; ``extra["captions"]`` are the sentences, one for each of ``moments``.
 
     Args:
         on_bad_window: as everywhere; ``skip`` leaves out the sentence with its window.
-        beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        beyond_end, on_unknown_field: see ``SentencesFormat``.
     """
 
     required = ("video", "duration", "timestamps", "sentences")
-
-    def __init__(
-        self,
-        *,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "clamp",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
 
     def records(self, path: Path, split: str) -> Iterator[Record]:
         for video in read_videos(path):

@@ -14,14 +14,13 @@ from pathlib import Path
 from lavis.common.registry import registry
 from lavis.datasets.formats._conversation import STILL_SECONDS, TEXT, VIDEO, answer_of
 from lavis.datasets.formats._gvllm_turns import PLACEHOLDER, read_conversation, spans_in
-from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record, read_records
-from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField
+from lavis.datasets.formats._timed import TimedFormat
 from lavis.structures import VideoSample
 
 
 @registry.formats.register("grounded_videollm")
-class GroundedVideoLLM(AnnotationFormat):
+class GroundedVideoLLM(TimedFormat):
     """Rows ``video_id, question_id, video_file, conversation, dataset_name``, ids ``GroundedVideoLLM_<k>``, k from 0.
 
     ``turns`` are the messages as they stand, the first with ``<image>`` and a line end where the frames go; times are
@@ -42,20 +41,7 @@ class GroundedVideoLLM(AnnotationFormat):
     optional = ("video_file", "duration")
     windows_in_all = False
 
-    def __init__(
-        self,
-        *,
-        durations: str | None = None,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "keep",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
-        self.durations = durations
-        self._lengths = Lengths()
-
-    def records(self, path: Path, split: str) -> Iterator[Record]:
-        self._lengths = Lengths(self.durations, split)
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
             yield record.with_id(f"GroundedVideoLLM_{number}")
 
@@ -64,7 +50,7 @@ class GroundedVideoLLM(AnnotationFormat):
         extra |= {name: name_of(record, name) for name in ("video_id", "question_id")}
         extra["media"] = media = TEXT if extra["video_id"] == TEXT else VIDEO
         video = record.file_name("video_file") if media == VIDEO else ""
-        duration = self._lengths.of(record, video) if media == VIDEO else STILL_SECONDS
+        duration = self.lengths.of(record, video) if media == VIDEO else STILL_SECONDS
         turns = read_conversation(record, "conversation", media == VIDEO)
         answer = answer_of(turns)
         spans = spans_in(answer) if answer is not None and media == VIDEO else None

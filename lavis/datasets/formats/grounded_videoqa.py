@@ -15,9 +15,9 @@ from typing import Literal, get_args
 from lavis.common.registry import registry
 from lavis.datasets.formats._choices import checked_options, index_of_letter, index_of_text, noted
 from lavis.datasets.formats._gvllm_turns import PLACEHOLDER, span_text
-from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record, read_records
-from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField, check_choice
+from lavis.datasets.formats._timed import TimedFormat
+from lavis.datasets.formats.base import BeyondEnd, OnBadWindow, OnUnknownField, check_choice
 from lavis.datasets.formats.recursive_grounding import listed
 from lavis.scoring.questions.text import LETTERS, question_text
 from lavis.structures import Moment, Turn, VideoSample
@@ -28,7 +28,7 @@ TIME_QUESTION = "At which time interval in the video can we see the answer to th
 
 
 @registry.formats.register("grounded_videoqa")
-class GroundedVideoQA(AnnotationFormat):
+class GroundedVideoQA(TimedFormat):
     """Rows ``video, question, answer, temporal_span[, options, duration, question_id, source]``.
 
     ``moments`` are the span, or the spans of a list. ``options`` is a list of texts, or an object from ``A`` on; the
@@ -63,17 +63,16 @@ class GroundedVideoQA(AnnotationFormat):
         beyond_end: BeyondEnd = "bad",
         on_unknown_field: OnUnknownField = "raise",
     ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
+        super().__init__(
+            durations=durations, on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field
+        )
         check_choice("format.turns", turns, get_args(TurnsOf))
         if "{question}" not in time_question:
             raise ValueError(f"format.time_question must hold {{question}}, got {time_question!r:.80}")
         self.turns = turns
         self.time_question = time_question
-        self.durations = durations
-        self._lengths = Lengths()
 
-    def records(self, path: Path, split: str) -> Iterator[Record]:
-        self._lengths = Lengths(self.durations, split)
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
             identity = f"GroundedVideoQA_{number}"
             if "question_id" in record.fields:
@@ -87,7 +86,7 @@ class GroundedVideoQA(AnnotationFormat):
         if "source" in record.fields:
             extra["source"] = record.text("source")
         video = record.file_name("video")
-        duration = self._lengths.of(record, video)
+        duration = self.lengths.of(record, video)
         raw = listed(record.get("temporal_span"))
         moments = self.windows(record, "temporal_span", raw, duration, counts)
         if not moments:

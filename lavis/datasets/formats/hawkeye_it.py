@@ -17,10 +17,9 @@ from typing import Any, Literal, get_args
 from lavis.common.registry import registry
 from lavis.datasets.formats._conversation import IMAGE, STILL_SECONDS, VIDEO, part_of
 from lavis.datasets.formats._hawkeye_temporal import TEMPORAL, temporal_sample
-from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record, read_records
+from lavis.datasets.formats._timed import TimedFormat
 from lavis.datasets.formats.base import (
-    AnnotationFormat,
     BeyondEnd,
     OnBadWindow,
     OnUnknownField,
@@ -34,7 +33,7 @@ BUCKET = 1000
 
 
 @registry.formats.register("hawkeye_it")
-class HawkEyeIT(AnnotationFormat):
+class HawkEyeIT(TimedFormat):
     """Rows ``video | image, QA[, start, end]``, ids ``HawkEyeIT_<k>``, k from 0.
 
     Ordinary rows: ``turns`` are the instruction ``i`` of the first item as ``system``, if there is one, then ``q`` as
@@ -69,14 +68,13 @@ class HawkEyeIT(AnnotationFormat):
         beyond_end: BeyondEnd = "clamp",
         on_unknown_field: OnUnknownField = "raise",
     ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
+        super().__init__(
+            durations=durations, on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field
+        )
         check_choice("format.names", names, get_args(Names))
         self.names = names
-        self.durations = durations
-        self._lengths = Lengths()
 
-    def records(self, path: Path, split: str) -> Iterator[Record]:
-        self._lengths = Lengths(self.durations, split)
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
             yield record.with_id(f"HawkEyeIT_{number}")
 
@@ -87,7 +85,7 @@ class HawkEyeIT(AnnotationFormat):
         media = VIDEO if VIDEO in record.fields else IMAGE
         name = record.file_name(media)
         video = named(record, name, self.names) if media == VIDEO else name
-        duration = self._lengths.of(record, video, None) if media == VIDEO else STILL_SECONDS
+        duration = self.lengths.of(record, video, None) if media == VIDEO else STILL_SECONDS
         base = VideoSample(str(record.id), video, "", duration, extra={**extra, "media": media})
         items = _items(record)
         if any(field in items[0].fields for field in TEMPORAL):

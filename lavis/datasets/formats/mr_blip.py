@@ -9,27 +9,19 @@ but what is done with them; here their classes are a list of their own.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, get_args
+from typing import Any
 
 from lavis.common.registry import registry
+from lavis.datasets.formats._query_rows import QueryRows
 from lavis.datasets.formats._record import Record
-from lavis.datasets.formats.base import (
-    AnnotationFormat,
-    BeyondEnd,
-    OnBadWindow,
-    OnUnknownField,
-    WindowsIn,
-    check_choice,
-    clip_of,
-    to_seconds,
-)
+from lavis.datasets.formats.base import clip_of
 from lavis.structures import Moment, VideoSample
 
 MAX_OPTIONS = 5
 
 
 @registry.formats.register("mr_blip")
-class MrBlip(AnnotationFormat):
+class MrBlip(QueryRows):
     """Rows of MR.BLIP's annotation files.
 
     A row asks by ``query`` (moment retrieval) or ``question`` (question answering). With ``num_option`` the options
@@ -38,7 +30,7 @@ class MrBlip(AnnotationFormat):
     ``extra["labels"]``, and the query may be empty or absent.
 
     Args:
-        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        on_bad_window, beyond_end, on_unknown_field: see ``QueryRows``.
         windows_in: unit of ``relevant_windows``: ``seconds``, ``fraction`` or ``percent`` of the duration (the files
             named ``relative``).
     """
@@ -49,24 +41,12 @@ class MrBlip(AnnotationFormat):
         *(f"a{i}" for i in range(MAX_OPTIONS)),
     )  # fmt: skip
 
-    def __init__(
-        self,
-        *,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "keep",
-        on_unknown_field: OnUnknownField = "raise",
-        windows_in: WindowsIn = "seconds",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
-        check_choice("format.windows_in", windows_in, get_args(WindowsIn))
-        self.windows_in: WindowsIn = windows_in
-
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
         duration = record.positive("duration")
         moments = None
         if "relevant_windows" in record.fields or "labels" in record.fields:
-            windows = to_seconds(record.get("relevant_windows"), self.windows_in, duration)
+            windows = self.raw_windows(record, duration)
             if "labels" in record.fields:
                 moments, extra["labels"] = self._labelled(record, windows, duration, counts)
             else:

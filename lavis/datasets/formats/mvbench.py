@@ -108,7 +108,7 @@ class MVBench(Candidates):
         self.folders = {name: task.folder for name, task in TASKS.items()} | dict(folders or {})
         self._task: dict[str, str] = {}
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         files = {name: path / f"{snake(name)}.json" for name in self.tasks} if path.is_dir() else {task_of(path): path}
         self._task = {str(file): name for name, file in files.items()}
         for name, file in files.items():

@@ -61,12 +61,12 @@ class NextGQA(NextTable):
         self._spans: Mapping[str, Any] | None = None
         self._spans_path = Path()
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         self._spans = None
         if self.spans is not None:
             self._spans = side_file(self.spans, "spans", split)
             self._spans_path = Path(self.spans.replace("{split}", split))
-        return super().questions(path, split)
+        return super().rows(path, split)
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         sample = super().sample(record, counts)

@@ -13,16 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lavis.common.registry import registry
-from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record, read_records
-from lavis.datasets.formats.base import AnnotationFormat, BeyondEnd, OnBadWindow, OnUnknownField
+from lavis.datasets.formats._timed import TimedFormat
 from lavis.structures import VideoSample
 
 TRUTHS = ("answer", "span")
 
 
 @registry.formats.register("recursive_grounding")
-class RecursiveGrounding(AnnotationFormat):
+class RecursiveGrounding(TimedFormat):
     """Rows ``video, question, answer | span[, duration, qid]``; the truth is ``[start, end]`` or a list of such.
 
     Ids are ``<video without folder and ending>_<qid>``, or ``RecursiveGrounding_<k>``, k from 0, in files without
@@ -40,20 +39,7 @@ class RecursiveGrounding(AnnotationFormat):
     required = ("video", "question")
     optional = (*TRUTHS, "duration", "qid")
 
-    def __init__(
-        self,
-        *,
-        durations: str | None = None,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "keep",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
-        self.durations = durations
-        self._lengths = Lengths()
-
-    def records(self, path: Path, split: str) -> Iterator[Record]:
-        self._lengths = Lengths(self.durations, split)
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
             yield record.with_id(_identity(record, number))
 
@@ -62,7 +48,7 @@ class RecursiveGrounding(AnnotationFormat):
         if "qid" in record.fields:
             extra["qid"] = record.get("qid")
         video = record.file_name("video")
-        duration = self._lengths.of(record, video)
+        duration = self.lengths.of(record, video)
         given = [field for field in TRUTHS if field in record.fields]
         if len(given) > 1:
             raise record.error("span", "says the same as 'answer'", "Keep one of them")

@@ -43,7 +43,7 @@ class Star(WindowedChoiceFormat):
     required = ("question_id", "question", "video_id", "start", "end", "choices")
     optional = ("answer", PROGRAM, MISSPELT, "situations")
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
             yield record.with_id(record.text("question_id"))
 

@@ -13,33 +13,19 @@ from pathlib import Path
 
 from lavis.common.registry import registry
 from lavis.datasets.formats._record import Record, each_sentence, read_videos
-from lavis.datasets.formats.base import (
-    AnnotationFormat,
-    BeyondEnd,
-    OnBadWindow,
-    OnUnknownField,
-)
+from lavis.datasets.formats._sentences import SentencesFormat
 from lavis.structures import VideoSample
 
 
 @registry.formats.register("tacos")
-class TACoS(AnnotationFormat):
+class TACoS(SentencesFormat):
     """One sample a sentence, ids ``TACoS_<video>_<k>``; ``video`` is the name without ``.avi``.
 
     Args:
-        on_bad_window, beyond_end, on_unknown_field: see ``AnnotationFormat``.
+        on_bad_window, beyond_end, on_unknown_field: see ``SentencesFormat``.
     """
 
     required = ("video", "timestamps", "sentences", "fps", "num_frames")
-
-    def __init__(
-        self,
-        *,
-        on_bad_window: OnBadWindow = "raise",
-        beyond_end: BeyondEnd = "clamp",
-        on_unknown_field: OnUnknownField = "raise",
-    ) -> None:
-        super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
 
     def records(self, path: Path, split: str) -> Iterator[Record]:
         for video in read_videos(path):
@@ -51,17 +37,7 @@ class TACoS(AnnotationFormat):
         frames = record.get("timestamps")
         duration = record.positive("num_frames") / fps
         seconds = [f / fps if is_number(f) else f for f in frames] if isinstance(frames, list) else frames
-        moments = self.windows(record, "timestamps", [seconds], duration, counts)
-        if not moments:
-            return None
-        return VideoSample(
-            id=str(record.id),
-            video=record.text("video").removesuffix(".avi"),
-            query=record.text("sentences"),
-            duration=duration,
-            moments=moments,
-            extra=extra,
-        )
+        return self.one_sentence(record, extra, record.text("video").removesuffix(".avi"), duration, seconds, counts)
 
 
 def is_number(value: object) -> bool:

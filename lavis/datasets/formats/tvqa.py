@@ -57,7 +57,7 @@ class Tvqa(WindowedChoiceFormat):
     required = ("qid", "q", *(f"a{i}" for i in range(NUM_OPTIONS)), "vid_name", "ts")
     optional = ("show_name", "answer_idx", "bbox")
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
             yield record.with_id(str(record.whole_number("qid")))
 

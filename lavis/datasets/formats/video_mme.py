@@ -45,7 +45,7 @@ class VideoMME(ChoiceFormat):
     required = (*OF_VIDEO, *OF_QUESTION)
     optional = (*OF_VIDEO_OPTIONAL, *OF_QUESTION_OPTIONAL)
 
-    def questions(self, path: Path, split: str) -> Iterator[Record]:
+    def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
             for row in _each_question(record) if "questions" in record.fields else (record,):
                 yield row.with_id(row.text("question_id"))

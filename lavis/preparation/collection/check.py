@@ -1,7 +1,8 @@
 """Whether a data set is all there: annotation files, videos, durations, subtitles; with what ``lavis audit`` finds.
 
-The videos are read by the executor, and what was read is kept where ``videos_metadata`` keeps it, so a second check of
-a large collection takes seconds.
+Files of forms that the audit does not know are read by their registered formats (``formatted.py``). The videos are read
+by the executor, and what was read is kept where ``videos_metadata`` keeps it, so a second check of a large collection
+takes seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from lavis.preparation.audit import Audit, FileAudit, audit
 from lavis.preparation.audit_checks import check_between
-from lavis.preparation.audit_videos import Files, check_videos
+from lavis.preparation.audit_videos import SUFFIXES, Files, check_videos
+from lavis.preparation.collection.formatted import AUDITED, NamedFiles, read_formatted
 from lavis.preparation.collection.items import Item
 from lavis.preparation.collection.run import Running
 from lavis.preparation.collection.summary import Summary
@@ -36,6 +38,8 @@ class Source:
         durations: table of seconds by split, for files that have none.
         videos: folder of the videos, if any.
         subtitles: folder of ``<video>.srt``, if any.
+        format: name of a registered format, or its name and options, that reads the files; ``None``: the audit does.
+        video_suffix: behind the names of videos, for files read by a format.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Source:
     durations: Mapping[str, Path] = field(default_factory=dict)
     videos: Path | None = None
     subtitles: Path | None = None
+    format: str | Mapping[str, Any] | None = None
+    video_suffix: str = ""
 
 
 def configured(name: str) -> list[Source]:
@@ -71,6 +77,7 @@ def configured(name: str) -> list[Source]:
 def _source(label: str, node: Mapping[str, Any]) -> Source:
     form = node.get("format")
     table = form.get("durations") if isinstance(form, Mapping) else None
+    name = form.get("name") if isinstance(form, Mapping) else form
 
     def of_split(path: str, split: str) -> Path:
         return Path(path.replace("{split}", split)).expanduser()
@@ -83,6 +90,8 @@ def _source(label: str, node: Mapping[str, Any]) -> Source:
         {split: of_split(table, split) for split in splits} if table else {},
         places["videos"],
         places["subtitles"],
+        None if name is None or name in AUDITED else form,
+        node.get("video_suffix", ".mp4"),
     )
 
 
@@ -98,6 +107,7 @@ class DataCheck:
             ``unnamed`` (files that no annotation names), ``without_subtitles``.
         facts: of each video that could be read, see ``metadata.video_facts``.
         summary: of reading the videos.
+        reading: of each file read by a format, what it counted (``rows``, ``skipped_windows`` ...).
     """
 
     source: Source
@@ -106,6 +116,7 @@ class DataCheck:
     counts: dict[str, int]
     facts: dict[str, dict[str, Any]]
     summary: Summary | None = None
+    reading: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -117,7 +128,7 @@ class DataCheck:
         """Everything, with all places."""
         return {
             "dataset": self.source.name, "absent": [str(path) for path in self.absent], "videos": self.counts,
-            "lengths": self.lengths(), "faults": self.faults, "audit": self.audit.to_json(),
+            "lengths": self.lengths(), "reading": self.reading, "faults": self.faults, "audit": self.audit.to_json(),
         }  # fmt: skip
 
     def lengths(self) -> dict[str, Any]:
@@ -135,6 +146,9 @@ class DataCheck:
         """The same for reading."""
         lines = [f"{self.source.name}: videos in {self.source.videos}"]
         lines += [f"  NOT THERE: {path}" for path in self.absent]
+        for path, counts in self.reading.items():
+            told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+            lines.append(f"  {path}: read as {self._format_name()}: {told or 'nothing'}")
         if self.counts:
             lines.append("  " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items()))
         lengths = self.lengths()
@@ -146,6 +160,10 @@ class DataCheck:
             )
         text = "\n".join(lines)
         return f"{text}\n\n{self.audit.to_text(examples)}" if self.audit.files else text
+
+    def _format_name(self) -> str:
+        form = self.source.format
+        return str(form.get("name")) if isinstance(form, Mapping) else str(form)
 
 
 def check_data(
@@ -167,22 +185,28 @@ def check_data(
 
     Raises:
         ScoringError: if an annotation file is of no known layout.
+        ConfigError: if ``source.format`` is none, or has other options.
         ValueError: as ``run_collection``.
     """
-    there = {split: path for split, path in source.annotations.items() if path.is_file()}
-    absent = [path for path in source.annotations.values() if not path.is_file()]
+    # MVBench's is a folder of files.
+    there = {split: path for split, path in source.annotations.items() if path.is_file() or _is_read(source, path)}
+    absent = [path for split, path in source.annotations.items() if split not in there]
     absent += [folder for folder in (source.videos, source.subtitles) if folder is not None and not folder.is_dir()]
     audits: dict[Path, FileAudit] = {}
+    reading: dict[str, dict[str, int]] = {}
     for split, path in there.items():
         if path in audits:  # a split that is another one under its own name
             continue
         table = source.durations.get(split)
-        absent += [table] if table is not None and not table.is_file() and table not in absent else []
+        absent += [table] if table is not None and not table.exists() and table not in absent else []
+        if source.format is not None:
+            audits[path], reading[str(path)] = read_formatted(path, split, source.format, slack)
+            continue
         seconds = table if table is not None and table.is_file() else None
         audits[path] = audit([path], durations=seconds, slack=slack).files[0]
     files = list(audits.values())
     between = check_between([(each.file.path, each.file.entries) for each in files])
-    found = DataCheck(source, absent, Audit(files, between), {}, {})
+    found = DataCheck(source, absent, Audit(files, between), {}, {}, reading=reading)
     if source.videos is not None and source.videos.is_dir():
         _look_at_videos(found, source.videos, tolerance, out, running)
     if source.subtitles is not None and source.subtitles.is_dir():
@@ -191,12 +215,21 @@ def check_data(
     return found
 
 
+def _is_read(source: Source, path: Path) -> bool:
+    return source.format is not None and path.exists()
+
+
 def _look_at_videos(found: DataCheck, folder: Path, tolerance: float, out: str | Path | None, running: Running) -> None:
     from lavis.preparation.collection.metadata import probe_items
 
-    files, named = Files.of(folder), _named(found.audit.files)
+    source, named = found.source, _named(found.audit.files)
+    files = Files.of(folder) if source.format is None else NamedFiles.below(folder, source.video_suffix)
     places = {video: path for video in named if (path := files.find(video)) is not None}
-    items = {path: Item(path.relative_to(folder).as_posix(), path) for path in places.values() if path.is_file()}
+    # Pictures, and folders of frames, have no length to be read.
+    still = {video for video, path in places.items() if not (path.is_file() and path.name.lower().endswith(SUFFIXES))}
+    items = {
+        path: Item(path.relative_to(folder).as_posix(), path) for video, path in places.items() if video not in still
+    }
     options: Running = {**running, "budget": float(max(1, len(items)))}
     found.summary = probe_items(list(items.values()), folder, out, **options)
     by_name = {each.item: each for each in found.summary.outcomes}
@@ -205,9 +238,13 @@ def _look_at_videos(found: DataCheck, folder: Path, tolerance: float, out: str |
     seconds = {video: float(facts["duration_s"]) for video, facts in found.facts.items()}
     unreadable = {video: each.error for video, each in known.items() if each.failure}
     for each in found.audit.files:
-        each.findings.places.update(check_videos(each.known, files, seconds, unreadable, tolerance).places)
+        moving = [known for known in each.known if known.entry.video not in still]
+        each.findings.places.update(check_videos(moving, files, seconds, unreadable, tolerance).places)
         each.looked_for += [kind for kind in VIDEO_KINDS if kind not in each.looked_for]
-    entries = {path for path in files.by_name.values() if path.is_file() and not path.name.startswith(".")}
+    if isinstance(files, NamedFiles):
+        entries = files.beside(list(items))
+    else:
+        entries = {path for path in files.by_name.values() if path.is_file() and not path.name.startswith(".")}
     found.counts = {
         "named": len(named), "present": len(places), "missing": len(named) - len(places),
         "unreadable": len(unreadable), "unnamed": len(entries - set(places.values())),

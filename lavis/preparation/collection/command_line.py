@@ -36,6 +36,10 @@ def add_running(parser: argparse.ArgumentParser) -> None:
         help=f"files that may fail before the job stops: a number or a share (default: {DEFAULT_BUDGET * 100:g}%%)",
     )  # fmt: skip
     group.add_argument("--time-limit", type=float, metavar="S", help="seconds a file may take (default: no limit)")
+    group.add_argument(
+        "--memory-limit", type=int, metavar="MIB",
+        help="mebibytes a file may take, of private memory with the stacks of threads (default: no limit)",
+    )  # fmt: skip
 
 
 def running_of(parsed: argparse.Namespace) -> Running:
@@ -43,6 +47,7 @@ def running_of(parsed: argparse.Namespace) -> Running:
     return Running(
         executor=parsed.executor, workers=parsed.workers, shard=parsed.shard, resume=not parsed.no_resume,
         retry=parsed.retry, budget=parsed.budget, time_limit_s=parsed.time_limit,
+        memory_limit_mib=parsed.memory_limit,
     )  # fmt: skip
 
 

@@ -17,9 +17,17 @@ Work = Callable[[Item, Path], Mapping[str, Any]]
 
 It must be picklable (a function or a dataclass of a module), since it is sent to other processes. ``duration_s`` of its
 result, if there is one, is counted as seconds of video worked through.
+
+Work that needs a model has a method ``start(worker: int)``, which each process calls once before its first item, with
+its number from 0 (which tells them which device is theirs); what it raises ends the job. ``start_s`` may give it more
+than the usual seconds for that, and ``gpus`` tells a cluster how many of them a process wants.
 """
 
-Failure = Literal["error", "died", "time_limit"]
+Failure = Literal["error", "died", "time_limit", "memory_limit"]
+
+
+class OverMemory(MemoryError):
+    """An item that took more memory than it may; raised by ``memory.LimitedMemory``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Outcome:
     Args:
         item: its name.
         result: what the work gave, ``None`` where it failed.
-        failure: how it failed: the work raised an error, its process died, or it took too long.
+        failure: how it failed: the work raised an error, its process died, or it took too long or too much memory.
         error: what was wrong.
         wall_s: seconds it took.
         core_s: processor seconds it took, programs that it started included.
@@ -60,13 +68,16 @@ def attempt(work: Work, item: Item, scratch: Path) -> Outcome:
     wall, core = time.monotonic(), _core_seconds()
     result: dict[str, Any] | None = None
     error = ""
+    failed: Failure = "error"
     try:
         result = to_plain(work(item, scratch), item.name)
+    except OverMemory as problem:
+        failed, error = "memory_limit", str(problem)
     except (ValueError, OSError) as problem:  # what the project and the system say is meant to be read
         error = str(problem) or type(problem).__name__
     except Exception as problem:  # a fault of a library in one file of thousands stops no job; it is kept and counted
         error = f"{type(problem).__name__}: {problem}"
-    failure: Failure | None = "error" if result is None else None
+    failure: Failure | None = failed if result is None else None
     return Outcome(item.name, result, failure, error, time.monotonic() - wall, _core_seconds() - core)
 
 

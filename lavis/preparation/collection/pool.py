@@ -22,8 +22,15 @@ from lavis.preparation.collection.items import Item
 from lavis.preparation.collection.outcome import Outcome, Work, attempt
 
 _READY = "ready"
-_START_S = 300.0
+START_S = 300.0
 """Seconds a process may take to start: importing torch from a slow network disk takes minutes."""
+
+_END_S = 10.0
+"""Seconds that idle processes have in all to end by themselves."""
+
+
+class StartError(ValueError):
+    """Work that could not be started in a process of its own, such as for a model that cannot be loaded."""
 
 
 class Worker:
@@ -33,10 +40,11 @@ class Worker:
         work: what it does.
         scratch: folder for unfinished files.
         time_limit_s: seconds an item may take; ``None`` sets no limit.
+        number: of the process, from 0, for work that has a ``start``.
     """
 
-    def __init__(self, work: Work, scratch: Path, time_limit_s: float | None) -> None:
-        self.work, self.scratch, self.time_limit_s = work, scratch, time_limit_s
+    def __init__(self, work: Work, scratch: Path, time_limit_s: float | None, number: int = 0) -> None:
+        self.work, self.scratch, self.time_limit_s, self.number = work, scratch, time_limit_s, number
         self.item: Item | None = None
         self._started = 0.0
         self._launch()
@@ -44,7 +52,7 @@ class Worker:
     def _launch(self) -> None:
         context: Any = _context(self.work)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.work, self.scratch), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, self.work, self.scratch, self.number), daemon=True)
         self.process.start()
         theirs.close()
         self._ready = False
@@ -61,13 +69,14 @@ class Worker:
     def deadline(self) -> float:
         """When its item, or its start, has taken too long, by ``time.monotonic``."""
         if not self._ready:
-            return self._launched + _START_S
+            return self._launched + float(getattr(self.work, "start_s", START_S))
         return float("inf") if self.time_limit_s is None else self._started + self.time_limit_s
 
     def poll(self) -> Outcome | None:
         """What came of its item, if that is known by now; a process that died or took too long is replaced.
 
         Raises:
+            StartError: if its work cannot be started there.
             RuntimeError: if the process cannot even start.
         """
         assert self.item is not None
@@ -77,8 +86,14 @@ class Worker:
                 if message == _READY:
                     self._ready, self._started = True, time.monotonic()
                     continue
+                if isinstance(message, StartError):
+                    self.stop()
+                    raise message
                 self.item = None
                 assert isinstance(message, Outcome)
+                if message.failure == "memory_limit":  # what is left of it counts against the following items
+                    self.stop()
+                    self._launch()
                 return message
         except (EOFError, OSError):
             self.process.join(timeout=10)
@@ -111,6 +126,13 @@ class Worker:
         self.process.join(timeout=10)
         self.connection.close()
 
+    def dismiss(self) -> bool:
+        """Lets a process end by itself if it is idle, which tidies up after it (semaphores, temporary files)."""
+        idle = self._ready and self.item is None
+        if idle:
+            self.connection.close()
+        return idle
+
     def call(self, item: Item) -> Outcome:
         """Does one item and waits for it."""
         self.begin(item)
@@ -129,7 +151,7 @@ def run_pool(
     team: list[Worker] = []
     try:
         for item in _first(left, workers):
-            team.append(Worker(work, scratch, time_limit_s))
+            team.append(Worker(work, scratch, time_limit_s, len(team)))
             team[-1].begin(item)
         while busy := [worker for worker in team if worker.item is not None]:
             soonest = min(worker.deadline for worker in busy) - time.monotonic()
@@ -143,6 +165,9 @@ def run_pool(
                     worker.begin(following)
                 yield outcome
     finally:
+        until = time.monotonic() + _END_S
+        for worker in [worker for worker in team if worker.dismiss()]:
+            worker.process.join(max(0.0, until - time.monotonic()))
         for worker in team:
             worker.stop()
 
@@ -160,15 +185,22 @@ def _context(work: Work) -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    module = getattr(work, "__module__", None)
+    module = getattr(getattr(work, "work", work), "__module__", None)  # of what is done, and not of a limit around it
     context.set_forkserver_preload([__name__, *([module] if module not in (None, "__main__") else [])])
     return context
 
 
-def _serve(connection: Connection, work: Work, scratch: Path) -> None:
+def _serve(connection: Connection, work: Work, scratch: Path, number: int) -> None:
     with suppress(OSError):
         os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    start = getattr(work, "start", None)
+    if start is not None:
+        try:
+            start(number)
+        except (ValueError, OSError, ImportError) as error:  # what a user can mend; others show a traceback and end it
+            connection.send(StartError(str(error)))
+            return
     connection.send(_READY)
     while True:
         try:

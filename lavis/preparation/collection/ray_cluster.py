@@ -35,7 +35,7 @@ def run_ray(
 
     Args:
         items, work, scratch, time_limit_s: as for the pool.
-        workers: items at a time; by default the processors of the cluster.
+        workers: items at a time; by default the processors of the cluster, or its GPUs for work that wants some.
 
     Raises:
         ImportError: if Ray is not installed; names the extra.
@@ -45,7 +45,9 @@ def run_ray(
     if ours:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
     try:
-        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        gpus = getattr(work, "gpus", 0)
+        kind, each = ("GPU", gpus) if gpus else ("CPU", 1)
+        count = workers or max(1, int(ray.cluster_resources().get(kind, 1) / each))
         yield from _through(ray, items, (work, scratch, time_limit_s), count)
     finally:
         if ours:
@@ -53,7 +55,7 @@ def run_ray(
 
 
 def _through(ray: Any, items: Sequence[Item], made: tuple[Work, Path, float | None], count: int) -> Iterator[Outcome]:
-    host: Any = ray.remote(num_cpus=1, max_restarts=0)(_Host)
+    host: Any = ray.remote(num_cpus=1, num_gpus=getattr(made[0], "gpus", 0), max_restarts=0)(_Host)
     left = iter(items)
     under_way: dict[Any, tuple[Any, Item]] = {}
     for _ in range(count):

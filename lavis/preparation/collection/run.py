@@ -37,6 +37,7 @@ class Running(TypedDict, total=False):
     retry: bool
     budget: float
     time_limit_s: float | None
+    memory_limit_mib: int | None
 
 
 class TooManyFailures(ValueError):
@@ -58,6 +59,7 @@ def run_collection(
     retry: bool = False,
     budget: float = DEFAULT_BUDGET,
     time_limit_s: float | None = None,
+    memory_limit_mib: int | None = None,
 ) -> Summary:
     """Does ``work`` for every item that is not done yet.
 
@@ -76,6 +78,7 @@ def run_collection(
         retry: try items again that failed before, although they are what they were.
         budget: items that may fail: a number of them, or below 1 a share of all (of any, at least one may).
         time_limit_s: seconds an item may take.
+        memory_limit_mib: mebibytes an item may take, see ``memory.py``; not with ``serial``, whose process is this one.
 
     Returns:
         outcomes of all items of the part, of earlier runs as well, and figures.
@@ -88,6 +91,8 @@ def run_collection(
     """
     part = Shard.of(shard)
     _check(items, executor, workers, budget, time_limit_s)
+    if memory_limit_mib is not None:
+        work = _limited(work, executor, memory_limit_mib)
     mine = part.share(items)
     state = State(out, name, part)
     digest = options_digest(options or {})
@@ -194,6 +199,9 @@ def _outcomes(
     if not items:
         return iter(())
     if executor == "serial":
+        start = getattr(work, "start", None)
+        if start is not None:
+            start(0)
         return (attempt(work, item, scratch) for item in items)
     if executor == "pool":
         from lavis.preparation.collection.pool import run_pool
@@ -202,6 +210,16 @@ def _outcomes(
     from lavis.preparation.collection.ray_cluster import run_ray
 
     return run_ray(items, work, scratch, workers, time_limit_s)
+
+
+def _limited(work: Work, executor: str, memory_limit_mib: int) -> Work:
+    from lavis.preparation.collection.memory import LimitedMemory
+
+    if executor == "serial":
+        raise ValueError("a memory limit (--memory-limit) would hold for this very process; use --executor pool or ray")
+    if memory_limit_mib < 1:
+        raise ValueError(f"the memory limit must be at least 1 MiB, got {memory_limit_mib}")
+    return LimitedMemory(work, memory_limit_mib)
 
 
 def _check(

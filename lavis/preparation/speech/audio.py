@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lavis.processors.readers._packets import packets_of
 from lavis.processors.readers.base import VideoDecodeError, check_file
 
 RATE = 16_000
@@ -78,7 +78,7 @@ def _read(container: Any, path: str, on_truncated: str) -> Sound:
         raise VideoDecodeError(path, "there is neither picture nor sound in it", "fetch the file again")
     pictures = _Pictures()
     track = _Track(path)
-    for packet in _packets(container, [stream for stream in (video, audio) if stream is not None]):
+    for packet in packets_of(container, [stream for stream in (video, audio) if stream is not None]):
         if audio is not None and packet.stream.index == audio.index:
             track.take(packet)
         else:
@@ -204,23 +204,6 @@ class _Track:
             cause = f"its sound begins {lead / RATE:.0f} s after its pictures"
             raise VideoDecodeError(self.path, cause, "re-encode it")
         return np.concatenate([np.zeros(lead, np.float32), samples]) if lead > 0 else samples[-lead:]
-
-
-def _packets(container: Any, streams: list[Any]) -> Iterator[Any]:
-    """Packets in the order of the file; damaged ones are passed over."""
-    import av
-
-    packets = container.demux(streams)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.EOFError:
-            return
-        except av.error.InvalidDataError:
-            continue
-        if packet is None:
-            return
-        yield packet
 
 
 def _check_end(audio: Any, track: _Track, path: str, on_truncated: str) -> None:

@@ -66,7 +66,7 @@ def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
     """Frames from where the container stands, in presentation order; packets that cannot be decoded are passed over."""
     import av
 
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, stream):
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
@@ -142,7 +142,7 @@ def _scan(container: Any, stream: Any) -> _Scan:
     stamped, open_groups = True, False
     keyframes: list[int] = []
     shown: list[tuple[int, int]] = []
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, stream):
         first = first or _first_frame(packet)
         if packet.size == 0 or packet.is_corrupt:
             continue  # the end marker, and a packet that the end of the file cuts in two
@@ -164,11 +164,11 @@ def _scan(container: Any, stream: Any) -> _Scan:
     return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1], open_groups)
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets in the order of the file, damaged ones passed over; the last is an empty end marker."""
+def packets_of(container: Any, streams: Any) -> Iterator[Any]:
+    """Packets of a stream or several in the order of the file, damaged ones passed over; empty at the end."""
     import av
 
-    packets = container.demux(stream)
+    packets = container.demux(streams)
     while True:
         try:
             packet = next(packets, None)

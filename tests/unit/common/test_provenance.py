@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -208,3 +209,13 @@ def test_functions_lists_and_types_are_structure() -> None:
     assert len({structure(Gate(**case)) for case in cases}) == len(cases)
     assert structure(Gate(**cases[2])) == structure(Gate(act=partial(torch.nn.functional.gelu, approximate="tanh")))
     assert structure(Gate(forward=torch.nn.functional.gelu)) == structure(Gate())
+
+
+def test_the_version_of_a_package_does_not_depend_on_who_has_imported_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PIL comes in a distribution of another name, so its own version was told only once it had been imported."""
+    reader = ("lavis.processors.readers.image",)
+    code_version.cache_clear()
+    known = code_version(reader)
+    monkeypatch.delitem(sys.modules, "PIL", raising=False)
+    code_version.cache_clear()
+    assert code_version(reader) == known

@@ -71,11 +71,11 @@ def test_settings_reach_adamw() -> None:
 
 def test_accumulation_averages_and_steps_with_what_is_left() -> None:
     accumulation = Accumulation(size=2, batches=5)
-    assert [accumulation.weight(i) for i in range(5)] == [0.5, 0.5, 0.5, 0.5, 1.0]
+    assert [accumulation.weight(i, 4) for i in range(5)] == [0.5, 0.5, 0.5, 0.5, 1.0]
     assert [accumulation.ends_step(i) for i in range(5)] == [False, True, False, True, True]
 
 
 def test_accumulation_of_calce_adds_and_carries_over() -> None:
     accumulation = Accumulation(size=2, batches=5, mode="sum", leftover="carry")
-    assert [accumulation.weight(i) for i in range(5)] == [1.0] * 5
+    assert [accumulation.weight(i, 4) for i in range(5)] == [1.0] * 5
     assert [accumulation.ends_step(i) for i in range(5)] == [False, True, False, True, False]
