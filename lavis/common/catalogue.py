@@ -35,8 +35,9 @@ def _files(kind: Registry[Any]) -> list[Path]:
         return []
     if spec is None or spec.origin is None:
         return []
-    if kind.one_file:
-        return [Path(spec.origin)]
+    if kind.one_file:  # or a room whose ``__init__.py`` imports its files
+        room = spec.submodule_search_locations is not None
+        return sorted(Path(spec.origin).parent.glob("*.py")) if room else [Path(spec.origin)]
     names = set(kind.names())
     return [file for file in sorted(Path(spec.origin).parent.glob("*.py")) if file.stem in names]
 

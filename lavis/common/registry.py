@@ -34,7 +34,7 @@ class Registry(Generic[T]):
     Args:
         kind: singular noun for messages, such as ``codec``.
         location: package whose modules are the entries (``lavis.models.codecs``), or module that holds them all.
-        one_file: whether ``location`` is a single module.
+        one_file: whether ``location`` is a single module, or a room that imports all of its files.
         skip: module names in the package that are no entries.
     """
 

@@ -9,6 +9,7 @@ from lavis.structures.sequence import (
     FrameRef,
     Packed,
     Passage,
+    Round,
     Segment,
     Sequence,
     Series,
@@ -21,6 +22,6 @@ from lavis.structures.tokens import FrameFeatures, TimedTokens
 
 __all__ = [
     "Batch", "Block", "FrameFeatures", "FrameRef", "Frames", "ModelOutput", "Moment", "Packed", "Passage",
-    "Prediction", "Segment", "Sequence", "Series", "Subtitle", "Text", "Texts", "TimedTokens", "Turn", "VideoSample",
-    "Views", "Visual", "Visuals",
+    "Prediction", "Round", "Segment", "Sequence", "Series", "Subtitle", "Text", "Texts", "TimedTokens", "Turn",
+    "VideoSample", "Views", "Visual", "Visuals",
 ]  # fmt: skip

@@ -70,12 +70,16 @@ class Passage:
 
     Args:
         parts: in order; of a ``Text``, ``text`` and ``learned`` count alone.
+        skip: tokens left out at the start (a fault of some originals, see docs/quirks.md).
+        keep: tokens that stay at most; the end is left out.
 
     Raises:
         ValueError: if a text is isolated, or ends with the end token.
     """
 
     parts: tuple[Text | FrameRef, ...]
+    skip: int = 0
+    keep: int | None = None
 
     def __post_init__(self) -> None:
         if any(isinstance(part, Text) and (part.isolated or part.eos or part.max_tokens) for part in self.parts):
@@ -180,11 +184,39 @@ def _singles(segment: Segment) -> Seq[Text | Visual | FrameRef]:
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """Question and answer of a conversation, as some originals count them to find what is learned.
+
+    Args:
+        given: texts between the pictures, up to the answer.
+        whole: the same with the answer.
+        given_more: tokens that ``given`` is held to have beyond its own and the begin token.
+        whole_more: the same of ``whole``.
+    """
+
+    given: tuple[str, ...]
+    whole: tuple[str, ...]
+    given_more: int = 0
+    whole_more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sequence:
-    """The prompt of one sample: ``blocks`` in order, and the ``answer`` (learned text), empty at inference."""
+    """The prompt of one sample.
+
+    Args:
+        blocks: in order.
+        answer: learned text, empty at inference.
+        max_tokens: positions of a decoder's sequence that stay in training, those of frames side by side as one; the
+            end is left out.
+        rounds: of a conversation, if what a decoder learns is found by counting their tokens one by one, as the
+            originals do, and not where the texts say it.
+    """
 
     blocks: list[Block]
     answer: list[Segment] = field(default_factory=list)
+    max_tokens: int | None = None
+    rounds: tuple[Round, ...] = ()
 
     def padded_behind(self) -> Sequence:
         """The same prompt without padding between its blocks: as it would be alone, whatever it is asked with.

@@ -50,7 +50,7 @@ def rows() -> list[list[str]]:
 
 
 ALL_ROWS = rows()
-PART_KINDS = "protocols|judges|leaderboards|formats|readers|samplers|transforms|heads|codecs"
+PART_KINDS = "protocols|judges|leaderboards|formats|readers|samplers|transforms|prompts|heads|codecs"
 OF_A_PART = re.compile(rf"`({PART_KINDS})\.(\w+)\.(\w+)`")
 ROWS = [row for row in ALL_ROWS if not OF_A_PART.fullmatch(row[2])]
 PART_ROWS = [row for row in ALL_ROWS if OF_A_PART.fullmatch(row[2])]

@@ -182,7 +182,20 @@ class TextTable:
                 f"the tokenizer does not read {sorted({ref.token for ref in refs})} as one token each: list them in "
                 "language_model.added_tokens"
             )
-        return Cut(starts, lengths, learned[part[starts]], pieces.tolist(), refs)
+        cut = Cut(starts, lengths, learned[part[starts]], pieces.tolist(), refs)
+        return cut if passage.skip == 0 and passage.keep is None else _without_ends(cut, passage, len(part))
+
+
+def _without_ends(cut: Cut, passage: Passage, size: int) -> Cut:
+    """The runs of a passage of ``size`` tokens without what it skips at its start and leaves out at its end."""
+    last = size if passage.keep is None else min(size, passage.skip + passage.keep)
+    starts = np.maximum(cut.starts, passage.skip)
+    lengths = np.maximum(np.minimum(cut.starts + cut.lengths, last) - starts, 0)
+    stays = lengths > 0
+    places = np.cumsum(stays) - 1
+    refs = [(int(places[piece]), ref) for piece, ref in zip(cut.ref_pieces, cut.refs, strict=True) if stays[piece]]
+    kept = [piece for piece, _ in refs], [ref for _, ref in refs]
+    return Cut(starts[stays], lengths[stays], cut.learned[stays], *kept)
 
 
 def _kind(text: Text | Texts) -> str:

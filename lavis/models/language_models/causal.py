@@ -24,6 +24,7 @@ from lavis.common.schema import GenerationConfig, LoraConfig
 from lavis.layers.lora import inject_lora
 from lavis.models.language_models._added_tokens import AddedRows, add_tokens
 from lavis.models.language_models._attention import set_attention
+from lavis.models.language_models._rounds import recounted, shortened
 from lavis.models.language_models.base import (
     IGNORE,
     Autocast,
@@ -137,8 +138,13 @@ class Causal(LanguageModel):
         for sequence in sequences:
             prompt = [*start, *(_open_ended(s) for block in sequence.blocks for s in block.segments)]
             whole = [*prompt, *sequence.answer] if answer else prompt
+            if answer and sequence.max_tokens is not None:
+                whole = shortened(whole, sequence.max_tokens, self._texts)
             joined.append(Sequence([Block(whole, pad="right" if answer else "left")]))
-        return super().pack(joined, visuals, answer)
+        packed = super().pack(joined, visuals, answer)
+        if answer and any(sequence.rounds for sequence in sequences):
+            packed.labels = recounted(packed, [s.rounds for s in sequences], self.tokenizer, bool(start))
+        return packed
 
     def forward(self, packed: Packed, taps: Sequence_[str] = ()) -> LanguageOutput:
         with self.precision(), self._tapped(taps) as states:
