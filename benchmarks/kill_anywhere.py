@@ -76,7 +76,8 @@ def kill_anywhere(folder: Path, kills: int, seed: int, say: Say) -> bool:
     make_pipeline(template)
     start = time.monotonic()
     if finish(start_child(fresh(template, folder / "undisturbed"))) != 0:
-        say(f"the undisturbed run failed: see {folder / 'undisturbed' / 'log'}")
+        log = folder / "undisturbed" / "log"
+        say(f"the undisturbed run failed: see {log}, which ends\n{end_of(log)}")
         return False
     whole = time.monotonic() - start
     expected = artefacts(folder / "undisturbed")
@@ -115,7 +116,7 @@ def one_pipeline(trial: Path, whole: float, kills: int, moments: random.Random, 
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 if status != 0:
-                    say(f"a restarted pipeline failed: see {trial / 'log'}")
+                    say(f"a restarted pipeline failed: see {trial / 'log'}, which ends\n{end_of(trial / 'log')}")
                 return status == 0
             time.sleep(0.002)
         os.kill(child, signal.SIGKILL)
@@ -223,6 +224,10 @@ def start_child(folder: Path) -> int:
 
 def finish(child: int) -> int:
     return os.waitpid(child, 0)[1]
+
+
+def end_of(log: Path, lines: int = 30) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else "(there is none)"
 
 
 def stage_under_way(folder: Path) -> str:

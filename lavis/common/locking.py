@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lavis.common import distributed
 from lavis.common.io import WriteError, explained
+
+ORPHANS = 10.0
+"""Seconds for which a lock is waited for whose holder is dead: what it had forked has still to notice, or to begin."""
 
 _held: set[int] = set()
 _forgets = False
@@ -34,7 +38,8 @@ def sole_writer(folder: Path, what: str) -> Iterator[None]:
         what: what writes there, such as ``this run``, for the message.
 
     Raises:
-        BusyError: at once, in every process, if another run holds it; names its process and host.
+        BusyError: in every process, if another run holds it; names its process and host. At once, unless that process
+            is dead and only its children are left, which are waited for.
         WriteError: likewise, if the folder cannot be written to.
     """
     lock: int | None = None
@@ -79,15 +84,13 @@ def exclusive(file: Path) -> Iterator[None]:
 
 
 def _acquired(folder: Path, what: str) -> int:
-    import fcntl  # no part of Python on Windows, where the rest may still be used
-
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _forget_in_forked()
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         _held.add(lock)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, folder)
             _note(folder).write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
         except BlockingIOError:
             _release(lock)
@@ -99,6 +102,35 @@ def _acquired(folder: Path, what: str) -> int:
             _release(lock)
             raise
     return lock
+
+
+def _lock(lock: int, folder: Path) -> None:
+    """Takes the lock; at once, or once the processes have gone that a dead holder left behind."""
+    import fcntl  # no part of Python on Windows, where the rest may still be used
+
+    until = time.monotonic() + ORPHANS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until or not _holder_is_dead(folder):
+                raise
+        time.sleep(0.05)
+
+
+def _holder_is_dead(folder: Path) -> bool:
+    """Whether the note names a process of this host that is gone, or the holder had no time to leave one."""
+    try:
+        facts = json.loads(_note(folder).read_text())
+        if facts["host"] != socket.gethostname():
+            return False
+        os.kill(int(facts["process"]), 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
 
 
 def _release(lock: int) -> None:

@@ -60,7 +60,7 @@ from lavis.preparation.toy_reading import (
     read_times,
     spoken_words,
 )
-from lavis.preparation.toy_tokenizers import MAX_INTEGER, build_bert_tokenizer, build_t5_tokenizer
+from lavis.preparation.toy_tokenizers import MAX_INTEGER, build_bert_tokenizer, build_chat_tokenizer, build_t5_tokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -492,6 +492,7 @@ def run(out: Path, work: Path, seed: int, phases: list[str], steps: dict[str, in
     for folder in (out, work):
         folder.mkdir(parents=True, exist_ok=True)
     build_t5_tokenizer().save_pretrained(out / "t5_tokenizer")
+    build_chat_tokenizer().save_pretrained(out / "chat_tokenizer")
     bert = build_bert_tokenizer()
     bert.save_pretrained(out / "bert_tokenizer")
     words = sorted(bert.get_vocab(), key=bert.get_vocab().__getitem__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -71,6 +72,29 @@ def test_a_killed_process_leaves_no_lock_even_if_its_loaders_live_on(tmp_path: P
             pass
     finally:
         os.kill(loader, signal.SIGKILL)
+
+
+def test_what_a_killed_process_was_just_forking_is_waited_for(tmp_path: Path) -> None:
+    """Between a fork and its first step in Python, or the start of another program, a child has the lock too."""
+    reader, writer = os.pipe()
+
+    def hold(ready: int) -> None:
+        with sole_writer(tmp_path, "this training"):
+            second = os.open(tmp_path / ".lock", os.O_RDWR)  # stands for such a child's
+            orphan = os.fork()
+            if orphan == 0:
+                fcntl.flock(second, fcntl.LOCK_EX)
+                os.write(writer, b"+")
+                time.sleep(0.7)
+                os._exit(0)
+            os.write(ready, b"+")
+            time.sleep(60)
+
+    killed(forked(hold))
+    assert os.read(reader, 1) == b"+"
+    start = time.monotonic()
+    with sole_writer(tmp_path, "this training"):
+        assert time.monotonic() - start > 0.4
 
 
 def test_a_forked_process_that_ends_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:

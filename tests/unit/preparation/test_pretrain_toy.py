@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from lavis.preparation import pretrain_toy
 from lavis.preparation.generators.synthetic_moments import SyntheticMoments
 from lavis.preparation.pretrain_toy import ToyBackbone, draw_pictures, line_quality, start_language_model
 from lavis.preparation.toy_reading import ReadingBatch, ReadingExercises, read_times, write_times
-from lavis.preparation.toy_tokenizers import SPLIT_INTEGERS, build_bert_tokenizer, build_t5_tokenizer
+from lavis.preparation.toy_tokenizers import (
+    SPLIT_INTEGERS,
+    build_bert_tokenizer,
+    build_chat_tokenizer,
+    build_t5_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +47,19 @@ def test_shipped_tokenizers_are_the_built_ones(t5_tokenizer: Any) -> None:
     assert words == sorted(bert.get_vocab(), key=bert.get_vocab().__getitem__)
     assert len(t5_tokenizer) == pretrain_toy.T5["vocab_size"]
     assert len(bert) + 1 <= pretrain_toy.QFORMER["vocab_size"]
+
+
+def test_chat_tokenizer_is_the_built_one_and_reads_any_text() -> None:
+    folder = Path(resolve_asset("asset:toy/chat_tokenizer"))
+    built = build_chat_tokenizer()
+    assert json.loads((folder / "tokenizer.json").read_text()) == json.loads(built.backend_tokenizer.to_str())
+    chat = AutoTokenizer.from_pretrained(folder)
+    assert (chat.bos_token, chat.eos_token, chat.pad_token) == ("<s>", "<|endoftext|>", "<|endoftext|>")
+    for text in ("<|user|>\nWo läuft 猫 from 2.5 to 139 seconds?<|end|>\n", "a red circle"):
+        ids = chat(text).input_ids
+        assert chat.decode(ids) == text
+    assert len(ids) == 3
+    assert chat("<|end|>").input_ids == [6]
 
 
 def test_t5_layout(t5_tokenizer: Any) -> None:
