@@ -16,6 +16,7 @@ from benchmarks import (
     encoder,
     evaluate,
     gpu,
+    gpu_meco,
     guard,
     loading,
     memory,
@@ -219,6 +220,15 @@ def test_gpu_code_runs_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     found, text = run(gpu, capsys, "--device", "cpu", "--repeats", "1", "--questions", "2", "--samples", "1")
     assert found == 0, text
     assert all(name in text for name in gpu.GOALS)
+
+
+def test_gpu_code_of_meco_runs_on_a_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_meco, "LENGTHS", (4, 6))
+    monkeypatch.setattr(gpu_meco, "TRAINED", 6)
+    monkeypatch.setattr(gpu_meco, "TOKENS", 2)
+    found, text = run(gpu_meco, capsys, "--device", "cpu", "--repeats", "1")
+    assert found == 0, text
+    assert text.count("question") == 6 and "training step of 2" in text
 
 
 def test_every_benchmark_is_in_the_table() -> None:
