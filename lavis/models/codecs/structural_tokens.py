@@ -9,13 +9,15 @@ Source: MeCo (pangzss/MeCo, arXiv 2503.09027).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from lavis.common.registry import registry
-from lavis.models.codecs._marks import MATCH, refuse_tokens, with_frames
+from lavis.models.codecs._marks import MATCH, given_seconds, refuse_tokens, similarity_rows, with_frames
 from lavis.models.codecs._segments import EVENT, TRANSITION, Grid, as_written, marked, with_transitions
 from lavis.models.codecs.base import TimeCodec, truth_of
 from lavis.scoring.base import RowError
@@ -23,6 +25,9 @@ from lavis.scoring.meco.grounding import clip_scores
 from lavis.scoring.meco.structural_tokens import StructuralTokens as Similarities
 from lavis.scoring.meco.structural_tokens import boundaries, event_captions
 from lavis.structures import FrameRef, ModelOutput, Moment, Prediction, Text, TimedTokens, VideoSample
+
+_LARGEST = 1e30
+"""Similarities, scaled, below which their powers can be compared."""
 
 
 @registry.codecs.register("structural_tokens")
@@ -34,6 +39,8 @@ class StructuralTokens(TimeCodec):
         threshold: a frame belongs to an event if its similarity, stretched to 0..1, is above this.
         nms: windows that overlap a better one by this IoU or more are suppressed.
         compare: whether a frame also has to be as likely as under every other token; and windows grow by a frame.
+        confidence: what windows are ranked by: the ``cosine`` of the event, as MeCo ranks on E.T. Bench, or its
+            ``probability`` over frames, as on Charades-STA and QVHighlights.
         suppressed: ``zero`` keeps suppressed windows with the score 0, as the original; ``drop`` leaves them out.
         strip: how ``<tst>`` is taken off captions: as a ``marker``, or by its ``characters`` as the original does.
         index_is_second: count frames as seconds even where a long video is looked at more coarsely, as the original.
@@ -52,6 +59,7 @@ class StructuralTokens(TimeCodec):
         threshold: float = 0.7,
         nms: float = 0.7,
         compare: bool = True,
+        confidence: Literal["cosine", "probability"] = "cosine",
         suppressed: Literal["zero", "drop"] = "drop",
         strip: Literal["marker", "characters"] = "marker",
         index_is_second: bool = False,
@@ -67,7 +75,10 @@ class StructuralTokens(TimeCodec):
             raise ValueError(
                 f"codec.suppressed is zero or drop, codec.strip marker or characters; got {suppressed} and {strip}"
             )
+        if confidence not in ("cosine", "probability"):
+            raise ValueError(f"codec.confidence is cosine or probability, got {confidence}")
         self.fps, self.threshold, self.nms, self.compare = fps, threshold, nms, compare
+        self.confidence: Literal["cosine", "probability"] = confidence
         self.suppressed: Literal["zero", "drop"] = suppressed
         self.strip: Literal["marker", "characters"] = strip
         self.index_is_second, self.answer, self.whole_video = index_is_second, answer, whole_video
@@ -85,7 +96,7 @@ class StructuralTokens(TimeCodec):
             written.append((False, "\n".join(events)))
         if not answer:
             written = written[: 1 + max(i for i, (user, _) in enumerate(written) if user)]
-        source = [float(time) for time in sample.extra.get("src") or []]
+        source = given_seconds(sample, "src")
         said: list[list[Text | FrameRef]] = []
         for user, text in written:
             if user:
@@ -95,6 +106,11 @@ class StructuralTokens(TimeCodec):
                 source = source[count:]
             else:
                 said.append(self._answer(sample, text, grid) if EVENT in text else [Text(text, learned=True)])
+        if source and any(user and MATCH in text for user, text in written):
+            raise ValueError(
+                f"sample {sample.id}: extra['src'] has {len(source)} times too many for {MATCH} of the user; give "
+                "one for each"
+            )
         return said
 
     def grid(self, sample: VideoSample, count: int) -> Grid:
@@ -116,14 +132,16 @@ class StructuralTokens(TimeCodec):
     def decode(self, output: ModelOutput, sample: VideoSample) -> Prediction:
         """Windows of the events with what is said of each, best first; ``details`` are MeCo's fields of a prediction.
 
-        ``frame_scores`` rate clips of two seconds by how likely they are under the events.
+        ``frame_scores`` rate clips of two seconds by how likely they are under the events. Without an event that has a
+        window (no structural token, similarities that are all equal, or no numbers) the answer is that of
+        ``whole_video``.
         """
         places = [(i, self._ids[token]) for i, token in enumerate(output.token_ids) if token in self._ids]
-        similarities = output.hidden.get("similarities")
-        scale = float(output.hidden["scale"]) if "scale" in output.hidden else None
-        if similarities is None or not len(places):
+        table, scale = similarity_rows(output), _scale_of(output)
+        places = [] if table is None else [(i, token) for i, token in places if i < len(table)]
+        if table is None or not len(places):
             return self._nothing(output, sample, {"ent_inds": [], "tst_inds": [], "vl_sims": [], "scale": scale})
-        rows = similarities.float().cpu().numpy()[[place for place, _ in places]]
+        rows = table[[place for place, _ in places]]
         details = {
             "ent_inds": [place for place, token in places if token == EVENT],
             "tst_inds": [place for place, token in places if token == TRANSITION],
@@ -132,16 +150,23 @@ class StructuralTokens(TimeCodec):
         }
         events = np.array([i for i, (_, token) in enumerate(places) if token == EVENT], dtype=np.int64)
         own = Similarities(rows, events, scale)
-        if not rows.shape[1] or not np.isfinite(rows).all():
+        if scale is None or not rows.shape[1] or not float(np.abs(rows).max()) * max(abs(scale), 1) < _LARGEST:
             return self._nothing(output, sample, details)
         found = boundaries(
-            own, self.threshold, self.nms, compare=self.compare, dilate=self.compare, suppressed=self.suppressed
+            own,
+            self.threshold,
+            self.nms,
+            compare=self.compare,
+            dilate=self.compare,
+            confidence=self.confidence,
+            suppressed=self.suppressed,
         )
         if not len(found.boxes):
             return self._nothing(output, sample, details)
         grid = self.grid(sample, rows.shape[1])
+        end = sample.window.end  # which the last frames may lie behind, by the tolerance of the grid
         moments = [
-            Moment(grid.seconds(a), min(grid.seconds(b), sample.window.end), float(score))
+            Moment(min(grid.seconds(a), end), min(grid.seconds(b), end), float(score))
             for (a, b), score in zip(found.boxes.tolist(), found.scores.tolist(), strict=True)
         ]
         clips = clip_scores(own.probabilities()[events]).tolist() if len(events) else []
@@ -175,3 +200,12 @@ class StructuralTokens(TimeCodec):
 
     def resolution(self, sample: VideoSample) -> float:
         return 1 / self.fps
+
+
+def _scale_of(output: ModelOutput) -> float | None:
+    """What similarities are multiplied by; ``None`` if that is no number."""
+    scale = output.hidden.get("scale")
+    if not isinstance(scale, Tensor) or scale.numel() != 1 or scale.is_complex():
+        return None
+    number = float(scale)
+    return number if math.isfinite(number) else None

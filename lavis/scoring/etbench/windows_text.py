@@ -13,8 +13,10 @@ import numpy as np
 from lavis.scoring.base import Array
 
 NUMBER = r"\d+\.*\d*"
-SPAN = re.compile(rf"({NUMBER})\s*-\s*({NUMBER})")
-_FROM_TO = re.compile(rf"({NUMBER})\s* to \s*({NUMBER})")
+# What NUMBER matches in these places, in a form that does not try every part of a long run of digits.
+_FIRST, _SECOND = r"(?<!\d)\d+(?:\.+\d*)?", r"\d+(?:\.+\d*)?"
+SPAN = re.compile(rf"({_FIRST})\s*-\s*({_SECOND})")
+_FROM_TO = re.compile(rf"({_FIRST})\s* to \s*({_SECOND})")
 _LONE_NUMBER = re.compile(r"\b(?:\d+\.\d+|\d+)\b")
 _POINT = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 _SENTENCE_END = re.compile(r"[!?\n]")

@@ -11,12 +11,12 @@ true one count.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lavis.common.registry import registry
-from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Row, RowError, Scored, Tally
+from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Row, RowError, Scored, Tally, number_array
 from lavis.scoring.windows.forms import WindowAnswer, WindowTruth, answer_forms, count_problems, query_id, truth_forms
 from lavis.scoring.windows.overlap import overlap
 
@@ -37,7 +37,14 @@ class EtchatCharades(Protocol[WindowAnswer, WindowTruth]):
         matches = Form(
             "E.T. Chat matches", ("vid", "query", "pred"), _answer, _identity, "vid, query, pred [start, end] or null"
         )
-        return [matches, *answer_forms(columns=2)]
+        ours = Form(
+            "lavis predictions of match tokens",
+            ("moments", "details"),
+            _matched(next(form for form in answer_forms(columns=2) if form.name == "lavis predictions")),
+            lambda row: query_id(row, "id"),
+            "id, details.times [start, end]",
+        )
+        return [matches, ours, *answer_forms(columns=2)]
 
     @property
     def truth_forms(self) -> Sequence[Form[WindowTruth]]:
@@ -92,6 +99,21 @@ def _answer(row: Row) -> WindowAnswer:
     frames = np.zeros(0) if row.get("pred") is None else row.numbers("pred")
     readable = len(frames) == 2
     return WindowAnswer(_identity(row), frames.reshape(-1, 2) if readable else np.zeros((0, 2)), readable)
+
+
+def _matched(windows: Form[WindowAnswer]) -> Callable[[Row], WindowAnswer | list[WindowAnswer]]:
+    """Reads the times of match tokens as they stand, or ``windows`` of predictions that have none of these."""
+
+    def read(row: Row) -> WindowAnswer | list[WindowAnswer]:
+        details = row.get("details")
+        if not isinstance(details, Mapping) or "times" not in details:
+            return windows.read(row)
+        times = details["times"]
+        if not isinstance(times, list) or len(times) != 2 or None in times:
+            return WindowAnswer(query_id(row, "id"), np.zeros((0, 2)), readable=False)
+        return WindowAnswer(query_id(row, "id"), number_array(times, "details.times", ndim=1).reshape(1, 2))
+
+    return read
 
 
 def _truth(row: Row) -> WindowTruth:

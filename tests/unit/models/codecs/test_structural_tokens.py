@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lavis.models.codecs._segments import Grid
 from lavis.models.codecs.structural_tokens import StructuralTokens
@@ -125,3 +129,90 @@ def test_settings_out_of_range_are_refused() -> None:
     for fields in ({"fps": 0}, {"threshold": 1.0}, {"nms": 0}, {"suppressed": "some"}, {"strip": "all"}):
         with pytest.raises(ValueError, match="codec"):
             codec(**fields)
+
+
+def test_more_times_than_match_tokens_are_refused() -> None:
+    asked = sample(query="What is at <vid>?", extra={"src": [4.0, 5.0]})
+    with pytest.raises(ValueError, match=r"sample q: extra\['src'\] has 1 times too many"):
+        codec().turns(asked, tokens(), answer=False)
+    # Annotations of referred windows have their times without a token that needs them.
+    assert codec().turns(sample(extra={"src": [4.0, 5.0]}), tokens(), answer=False) == [[Text("a man cooks")]]
+    with pytest.raises(ValueError, match=r"sample q: extra\['src'\] must be a list of seconds"):
+        codec().turns(sample(query="at <vid>", extra={"src": ["now"]}), tokens(), answer=False)
+    with pytest.raises(ValueError, match="sample q: .* 1 <vid>, but 0 times"):
+        codec().turns(sample(query="at <vid>"), tokens(), answer=False)
+
+
+def test_an_answer_of_tokens_alone_has_windows_and_no_captions() -> None:
+    rows = [peak(2, 4), peak(6, 9), peak(12, 15)]
+    found = codec(compare=False).decode(output("<ent><tst><ent>", [8, 9, 8], rows), sample())
+    assert sorted(m.to_list() for m in found.moments) == [[2, 4], [12, 15]]
+    assert (found.captions, found.malformed) == ([], False)
+    assert (found.details["ent_inds"], found.details["tst_inds"]) == ([0, 2], [1])
+    found = codec().decode(output("<vid><vid>", [7, 7], []), sample())
+    assert (found.malformed, [m.to_list() for m in found.moments]) == (True, [[0, 20]])
+    assert (found.details["ent_inds"], found.details["vl_sims"]) == ([], [])
+
+
+def test_a_row_of_equal_similarities_has_no_window_beside_others() -> None:
+    said = output("one<ent>two<ent>", [3, 8, 4, 8], [[0.5] * 20, peak(5, 9)])
+    assert [m.to_list() for m in codec(compare=False).decode(said, sample()).moments] == [[5, 9]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_row_without_numbers_makes_the_whole_answer_unreadable(value: float) -> None:
+    said = output("one<ent>two<ent>", [3, 8, 4, 8], [[value] * 20, peak(5, 9)])
+    found = codec().decode(said, sample())
+    assert (found.malformed, [m.to_list() for m in found.moments]) == (True, [[0, 20]])
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {},
+        {"scale": torch.tensor(14.3)},
+        {"similarities": torch.zeros(1, 20), "scale": torch.tensor(14.3)},
+        {"similarities": torch.zeros(3, 0), "scale": torch.tensor(14.3)},
+        {"similarities": torch.zeros(3, 20)},
+        {"similarities": torch.eye(3, 20), "scale": torch.tensor(torch.nan)},
+        {"similarities": torch.zeros(20), "scale": torch.tensor(14.3)},
+        {"similarities": torch.eye(3, 20), "scale": torch.ones(2)},
+    ],
+    ids=["no head", "no table", "too short", "no frames", "no scale", "no number", "no table of two", "two scales"],
+)
+def test_what_a_head_did_not_see_is_no_window(hidden: dict[str, torch.Tensor]) -> None:
+    found = codec().decode(ModelOutput("he cooks<ent>", [3, 8], hidden=hidden), sample())
+    assert (found.malformed, [m.to_list() for m in found.moments]) == (True, [[0, 20]])
+
+
+def test_frames_behind_the_end_of_the_video_are_its_end() -> None:
+    # As many frames as seconds, but for two, count as one a second.
+    said = output("he cooks<ent>", [8], [peak(101, 101, 102)], frames=102)
+    found = codec(compare=False).decode(said, sample(duration=100.0))
+    assert [m.to_list() for m in found.moments] == [[100, 100]]
+
+
+@given(
+    ids=st.lists(st.sampled_from([3, 7, 8, 9]), max_size=5),
+    text=st.lists(st.sampled_from(["<ent>", "<tst>", "<vid>", ".", "a ", "\n"])).map("".join),
+    shape=st.tuples(st.integers(0, 5), st.integers(0, 6)),
+    values=st.lists(st.floats(width=32) | st.floats(-1, 1, width=32), min_size=1, max_size=6),
+    scale=st.floats(width=32) | st.floats(1, 100, width=32),
+    duration=st.floats(0.1, 4000),
+    compare=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_nothing_that_is_said_makes_reading_fail(
+    ids: list[int],
+    text: str,
+    shape: tuple[int, int],
+    values: list[float],
+    scale: float,
+    duration: float,
+    compare: bool,
+) -> None:
+    rows = torch.tensor(values * 30, dtype=torch.float32)[: shape[0] * shape[1]].reshape(shape)
+    said = ModelOutput(text, ids, hidden={"similarities": rows, "scale": torch.tensor(scale)})
+    found = codec(compare=compare).decode(said, sample(duration=duration))
+    assert all(m.start <= m.end <= duration for m in found.moments)
+    json.dumps([found.frame_scores, [m.to_list() for m in found.moments]], allow_nan=False)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from lavis.scoring.etbench.windows_text import time_point, windows
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lavis.scoring.etbench.windows_text import _FROM_TO, NUMBER, SPAN, time_point, windows
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,13 @@ def test_what_the_script_does_not_survive() -> None:
 )
 def test_moments(text: str, expected: float | None) -> None:
     assert time_point(text) == expected
+
+
+@given(st.text("0123456789.- to", max_size=24))
+def test_ranges_are_those_of_the_plain_pattern(text: str) -> None:
+    for sign, pattern in (("-", SPAN), (" to ", _FROM_TO)):
+        assert pattern.findall(text) == re.findall(rf"({NUMBER})\s*{sign}\s*({NUMBER})", text)
+
+
+def test_a_long_run_of_digits_takes_no_time() -> None:
+    assert windows("7" * 20_000) is None

@@ -1,0 +1,62 @@
+"""MeCo and E.T. Chat through training, answers and figures, with every part of the real class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lavis.common.checkpoint import read_checkpoint
+from lavis.common.config import load_config
+from lavis.runners.run import evaluate, train
+from tests.end_to_end.tiny import SECONDS, Corpus, experiment, metrics, predictions, write_corpus
+
+TEST = 3
+FLAVOURS = ["meco", "meco_qwen2", "etchat"]
+HEAD_LOSS = {"meco": "structure", "meco_qwen2": "structure", "etchat": "match"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return write_corpus(tmp_path_factory.mktemp("meco"), train=4, val=2, test=TEST)
+
+
+def settings(corpus: Corpus, flavour: str, **run: Any) -> Path:
+    few = {"epochs": 2, "eval_batch_size": 2, "threads": 1}
+    return experiment(corpus, f"tiny/{flavour}", f"tiny/{flavour}", run={**few, **run})
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_learns_answers_and_is_scored(corpus: Corpus, flavour: str) -> None:
+    config = load_config(settings(corpus, flavour))
+    train(config)
+    folder = corpus.results / "tiny" / flavour
+
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if "loss" in row]
+    assert len(steps) == 4 and all({"lm", HEAD_LOSS[flavour]} <= set(row) for row in steps), rows[:2]
+    learned = read_checkpoint(folder / "checkpoints" / "best.safetensors").state
+    assert {name.split(".")[0] for name in learned} == {"compressor", "head", "language_model"}
+
+    assert metrics(folder)["clips_test"]["total"] == TEST
+    answers = predictions(folder, "clips_test")
+    assert len(answers) == TEST
+    for row in answers:
+        assert all(0 <= start <= end <= SECONDS for start, end, *_ in row["moments"])
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_answers_depend_on_no_batch(corpus: Corpus, flavour: str) -> None:
+    weights = {"weights": str(corpus.results / "tiny" / flavour / "checkpoints" / "best.safetensors")}
+    found = []
+    for size in (TEST, 1):
+        run = {"eval_batch_size": size, "threads": 1}
+        file = experiment(corpus, f"tiny/{flavour}_{size}", f"tiny/{flavour}", model=weights, run=run)
+        found.append(predictions(evaluate(load_config(file)), "clips_test"))
+    together, alone = found
+    assert [(row["id"], row["text"]) for row in together] == [(row["id"], row["text"]) for row in alone]
+    for left, right in zip(together, alone, strict=True):
+        assert np.allclose(left["moments"], right["moments"], atol=1e-4)
