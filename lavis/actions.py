@@ -48,7 +48,7 @@ def generate_stage(stage: Stage) -> list[Path]:
     # Without a terminal there is no bar.
     with tqdm(total=sum(settings["counts"].values()), desc=stage.name, unit="video", disable=None) as bar:
         generator.generate(out, **settings, progress=lambda done, _: bar.update(done - bar.n))
-    return sorted(path for name in ("annotations", "srts", "videos") for path in (out / name).glob("*.*"))
+    return sorted(path for name in ("annotations", "pictures", "srts", "videos") for path in (out / name).glob("*.*"))
 
 
 def merge_stage(stage: Stage) -> list[Path]:

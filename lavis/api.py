@@ -25,6 +25,20 @@ TINY = "tiny"
 BEST = Path("checkpoints", "best.safetensors")
 TWO_MODELS = ("coarse_to_fine", "locate_then_answer")
 """Localizers that a coarser model can be attached to."""
+DEFAULTS: Mapping[str, tuple[str, str]] = {
+    "meco": ("phi3", "stage3_phi3"),
+    "etchat": ("phi3_stage3", "stage3_phi3"),
+}
+"""Of a system named alone: its type, and the run in ``results/<system>`` that is taken in its place if it is there."""
+_LAVIS_ZOO = "the model zoo of LAVIS (salesforce/LAVIS)"
+WEIGHT_SOURCES: Mapping[str, str] = {
+    "eva_vit_g.pth": f"{_LAVIS_ZOO}, BLIP-2",
+    "instruct_blip_vicuna7b_trimmed.pth": f"{_LAVIS_ZOO}, InstructBLIP",
+    "blip2_pretrained_flant5xl.pth": f"{_LAVIS_ZOO}, BLIP-2",
+    "MiniCPM-V-2_6_QWen2": "openbmb/MiniCPM-V-2_6 on the Hugging Face hub",
+    "ETChat-Phi3-Mini-Stage-3": "PolyU-ChenLab/ETChat-Phi3-Mini-Stage-3 on the Hugging Face hub",
+}
+"""Where files and folders that models begin with are published."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +85,7 @@ def load_model(
         config, trained = find_model(name, model_type, [*options, "model.localizer={name: coarse_to_fine}"])
     section = Config({k: config[k] for k in ("model", "imports") if k in config}, config.origins, config.path)
     require_valid(section, ("model",))
+    _require_weights(section, name if model_type is None else f"{name}/{model_type}")
     from lavis.models.build import build_model, load_model_weights
 
     model = build_model(config["model"])
@@ -203,7 +218,8 @@ def find_model(name: str, model_type: str | None = None, options: Sequence[str] 
     """Configuration of a model, and its trained weights if there are any.
 
     Args:
-        name: system, ``system/type``, folder of a run, checkpoint of ours, or a configuration.
+        name: system, ``system/type``, folder of a run, checkpoint of ours, or a configuration. A system alone has one
+            type, or a default (``DEFAULTS``).
         model_type: type where ``name`` is a system.
         options: changes to the configuration.
 
@@ -219,6 +235,10 @@ def find_model(name: str, model_type: str | None = None, options: Sequence[str] 
         return load_config(find_config(name), options), None
     system, _, kind = (name if model_type is None else f"{name}/{model_type}").partition("/")
     types = [t for s, t in list_models() if s == system]
+    if not kind and system in DEFAULTS:
+        kind, run = DEFAULTS[system]
+        if Path("results", system, run, BEST).is_file():
+            return _of_run(Path("results", system, run), options)
     if not kind and len(types) == 1:
         kind = types[0]
     if kind not in types:
@@ -273,6 +293,29 @@ def _of_checkpoint(path: Path, options: Sequence[str]) -> tuple[Config, Path]:
         )
     merged = merge_trees(Tree(saved, {(): str(path)}), parse_options(options))
     return Config(Config.from_mapping(merged.value).tree, merged.origins, path), path
+
+
+def _require_weights(config: Config, name: str) -> None:
+    """Asks for the files a model begins with before anything large is built.
+
+    Raises:
+        ConfigError: if some are absent; says where they are published.
+    """
+    given = config.find("model.weights") or []
+    files = [given] if isinstance(given, (str, Path)) else given
+    absent = [str(f) for f in files if not str(f).startswith("asset:") and not Path(f).expanduser().exists()]
+    if not absent:
+        return
+    lines = [f"{file}{_from_where(file)}" for file in absent]
+    raise ConfigError(
+        f"model {name!r} begins with weights that are not here: {'; '.join(lines)}. Download them into the folder "
+        f"weights or the one that LAVIS_WEIGHTS names, or set model.weights"
+    )
+
+
+def _from_where(file: str) -> str:
+    source = WEIGHT_SOURCES.get(Path(file).name)
+    return f" (from {source})" if source else ""
 
 
 def _only_dataset(config: Config, name: str) -> tuple[str, Mapping[str, Any]]:

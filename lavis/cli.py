@@ -1,5 +1,5 @@
-"""The command ``lavis``: train, evaluate, infer, merge, pipeline, localize, convert, list, show, report, quickstart,
-and those of ``lavis.scoring_commands``.
+"""The command ``lavis``: train, evaluate, infer, merge, pipeline, convert, list, show, report, quickstart, and those of
+``lavis.localize_command`` and ``lavis.scoring_commands``.
 
 Everything heavy is imported by the command that needs it, so that help and lists come at once. Errors a user can mend
 are one message and exit code 2; ``--traceback`` or ``LAVIS_TRACEBACK=1`` shows where they arose.
@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lavis.localize_command import add_commands as add_localize
 from lavis.scoring_commands import add_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lavis.common.config import Config
-    from lavis.structures import Prediction
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -77,6 +77,11 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     config = _load(args)
+    if getattr(args, "checkpoint", None) or getattr(args, "tasks", None):
+        from lavis.evaluating import of_checkpoint, with_tasks
+
+        config = of_checkpoint(config, args.checkpoint) if args.checkpoint else config
+        config = with_tasks(config, args.tasks) if args.tasks else config
     from lavis.runners.run import evaluate
 
     return _say(evaluate(config))
@@ -122,45 +127,14 @@ def _merge(args: argparse.Namespace) -> int:
     return 0
 
 
-def _localize(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from lavis.api import find_default_model, load_model
-
-    if not Path(args.video).exists():
-        raise FileNotFoundError(f"there is no video {args.video}")
-    coarse = args.coarse
-    name = args.model if args.model is not None else args.checkpoint
-    checkpoint = args.checkpoint if args.model is not None else None
-    if name is None:
-        name, found = find_default_model()
-        coarse = coarse or found
-    lines, speech = None, None
-    if args.subtitles is not None:
-        from lavis.processors.subtitles import read_srt
-
-        lines, speech = read_srt(args.subtitles)
-    model = load_model(
-        name, is_eval=True, device=args.device, checkpoint=checkpoint, options=args.options, coarse=coarse
-    )
-    _print_prediction(model.localize(args.video, args.query, subtitles=lines, speech=speech), args.json)
-    return 0
-
-
-def _print_prediction(prediction: Prediction, as_json: bool) -> None:
-    if as_json:
-        import json
-
-        print(json.dumps(prediction.to_json(), ensure_ascii=False))
-        return
-    for moment in [] if prediction.malformed else prediction.moments:
-        score = "" if moment.score is None else f"   score {moment.score:.3f}"
-        print(f"{moment.start:8.2f} s  to {moment.end:8.2f} s{score}")
-    if prediction.malformed:
-        print(f"the model's answer could not be read as moments: {prediction.text!r}", file=sys.stderr)
-
-
 def _convert(args: argparse.Namespace) -> int:
+    if args.merge:
+        if args.family is not None or args.config is not None:
+            raise ValueError("--merge takes the model from the checkpoint itself; leave out --family and --cfg-path")
+        from lavis.convert.merge import merge
+
+        print(merge(args.source, args.out))
+        return 0
     model = _load(args)["model"] if args.config is not None else None
     from lavis.convert.convert import convert
 
@@ -253,7 +227,6 @@ _EXAMPLES = {
   lavis pipeline pipelines/calce_qvh --options run.device=cuda stages.stage2.run.epochs=10
   lavis pipeline pipelines/calce_qvh --from stage2
   lavis pipeline pipelines/calce_qvh --accept stage1_predictions""",
-    "localize": 'lavis localize kitchen.mp4 "a woman opens the oven" --model calce/qvh_stage1',
     "convert": "lavis convert checkpoint_best.pth results/calce/qvh_stage1/checkpoints/best.safetensors",
     "list": "lavis list codecs",
     "show": "lavis show experiments/calce/qvh_stage2 --origin",
@@ -285,16 +258,22 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("train", _train, "Train a model, then test it; prints the folder of the run.", config=True)
-    add("evaluate", _evaluate, "Evaluate a trained model on run.test_splits.", config=True)
+    evaluate = add("evaluate", _evaluate, "Evaluate a trained model on run.test_splits.", config=True)
+    evaluated = "weights to evaluate: folder of a run, checkpoint of ours, or published file or folder"
+    evaluate.add_argument("--checkpoint", metavar="PLACE", help=evaluated)
+    evaluate.add_argument("--tasks", nargs="+", help="of a benchmark of several (et_bench, mvbench) these alone")
     infer = add("infer", _infer, "Predict whole splits, also the training split, as a later stage needs.", config=True)
     infer.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="default: %(default)s")
     _add_merge(add("merge", _merge, "Write stage-1 predictions into annotation files."))
     _add_pipeline(add("pipeline", _pipeline, _PIPELINE_HELP, config=True))
-    _add_localize(add("localize", _localize, "Find a query in one video."))
+    add_localize(add)
     convert = add("convert", _convert, "Turn a published checkpoint into one of ours.")
-    convert.add_argument("source", help="published .pth, .bin or .safetensors")
+    convert.add_argument("source", help="published .pth, .bin or .safetensors, or a folder with parts and their index")
     convert.add_argument("out", help=".safetensors file, or a folder for model.safetensors")
     convert.add_argument("--family", help="key map; by default recognised by the names in the file")
+    convert.add_argument(
+        "--merge", action="store_true", help="source is ours (or a run's folder): write the whole model, adapters merged"
+    )
     convert.add_argument("--cfg-path", dest="config", help="configuration whose model the result must fit")
     _add_options(convert)
     listing = add("list", _list, "List models, configurations and registered parts.")
@@ -306,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="+", help="folders of runs")
     report.add_argument("--out", default="report", help="page (.html) or folder to write (default: %(default)s)")
     quickstart = add("quickstart", _quickstart, "Train and evaluate a small model on generated videos.")
-    quickstart.add_argument("--system", default="calce", help="default: %(default)s")
+    quickstart.add_argument("--system", default="calce", help="calce or meco (default: %(default)s)")
     _add_options(quickstart)
     add_commands(add)
     return parser
@@ -344,18 +323,6 @@ def _add_merge(command: Any) -> None:
     command.add_argument("--annotations", default=folder, help="their folder (default: $LAVIS_DATA, now %(default)s)")
     command.add_argument("--out", help="folder for the merged files; default: beside the annotations")
     command.add_argument("--eval", action="store_true", help="leave the training split out")
-
-
-def _add_localize(command: Any) -> None:
-    command.add_argument("video", help="video file")
-    command.add_argument("query", help="what to find, in words")
-    command.add_argument("--model", help="name in the zoo, run folder or configuration; default: the quickstart's")
-    command.add_argument("--checkpoint", help="trained weights; alone, a checkpoint of ours that says its model")
-    command.add_argument("--coarse", help="model to ask first, where --model is a second stage")
-    command.add_argument("--subtitles", help="SRT file of what is said")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    command.add_argument("--json", action="store_true", help="print one line of JSON")
-    _add_options(command)
 
 
 if __name__ == "__main__":

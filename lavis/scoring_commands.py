@@ -28,7 +28,8 @@ _CEILING_EXAMPLES = """lavis ceiling charades_sta --codec seconds_text --annotat
 
 _SUBMIT_EXAMPLE = """lavis submit --val val.jsonl --test test.jsonl --annotations-val highlight_val_release.jsonl \\
       --annotations-test highlight_test_release.jsonl --out submission
-  lavis submit --benchmark star --test preds.jsonl --annotations-test STAR_test.json --out submission"""
+  lavis submit --benchmark star --test preds.jsonl --annotations-test STAR_test.json --out submission
+  lavis submit --benchmark etbench --test results/meco/etbench/predictions/et_bench_test.json --out preds"""
 
 
 def add_commands(add: Callable[..., Any]) -> None:
@@ -40,7 +41,10 @@ def add_commands(add: Callable[..., Any]) -> None:
     text = "Score predictions as a benchmark's official script does."
     _add_score(add("score", _score, text, example=_SCORE_EXAMPLES))
     _add_audit(add("audit", _audit, "List everything that is wrong with annotation files.", example=_AUDIT_EXAMPLES))
-    text = "Write what the servers of QVHighlights (an archive, from val and test), STAR and TVQA take."
+    text = (
+        "Write what the servers of QVHighlights (an archive, from val and test), STAR and TVQA and the scripts of "
+        "E.T. Bench (a file for each task) take."
+    )
     _add_submit(add("submit", _submit, text, example=_SUBMIT_EXAMPLE))
     text = "What a way to write time can at best reach: encode true windows, decode and score them."
     _add_ceiling(add("ceiling", _ceiling, text, example=_CEILING_EXAMPLES))
@@ -49,7 +53,8 @@ def add_commands(add: Callable[..., Any]) -> None:
 def _add_score(command: Any) -> None:
     command.add_argument("protocol", nargs="?", metavar="PROTOCOL", help="name of the protocol, see --list")
     command.add_argument("--list", action="store_true", help="show the protocols with sources, forms, keys and options")
-    command.add_argument("--predictions", metavar="FILE", help="JSON lines, JSON, CSV or text; see --list")
+    given = "JSON lines, JSON, CSV or text; see --list; for etbench also a folder of these"
+    command.add_argument("--predictions", metavar="FILE", help=given)
     command.add_argument("--annotations", metavar="FILE", help="truth; not needed where the predictions hold it")
     command.add_argument("--split", help="split of the truth, where the protocol asks for it")
     gaps = "queries without a usable answer: missed, an error, or left out; default: as the official script"
@@ -202,7 +207,7 @@ def _ceiling(args: argparse.Namespace) -> int:
 
 
 def _add_submit(command: Any) -> None:
-    benchmarks = ("qvhighlights", "star", "tvqa")
+    benchmarks = ("qvhighlights", "star", "tvqa", "etbench")
     command.add_argument("--benchmark", choices=benchmarks, default=benchmarks[0], help="default: %(default)s")
     for split in ("val", "test"):
         command.add_argument(f"--{split}", metavar="FILE", help=f"predictions for {split}, in any form")
@@ -224,12 +229,23 @@ def _submit(args: argparse.Namespace) -> int:
     lacking = [name for name, value in needed.items() if value is None]
     if lacking:
         raise ValueError(f"submit --benchmark {args.benchmark} needs {', '.join(lacking)}")
+    if args.benchmark == "etbench":
+        return _submit_tasks(args)
     if args.benchmark != "qvhighlights":
         return _submit_answers(args)
     from lavis.scoring.windows.submission import write_submission
 
     path = write_submission(Path(args.out), (args.val, args.annotations_val), (args.test, args.annotations_test))
     print(f"archive for the server: {path} ({path.stat().st_size:,} bytes)")
+    return 0
+
+
+def _submit_tasks(args: argparse.Namespace) -> int:
+    """The files of E.T. Bench, one for each task."""
+    from lavis.scoring.etbench.files import write_task_files
+
+    for path in write_task_files(args.out, args.test):
+        print(f"for the benchmark's scripts: {path}")
     return 0
 
 

@@ -34,6 +34,7 @@ _TOP = {
 _MODEL = {
     "trainable": Parameter(list[str] | None, False),  # patterns of parameters that learn
     "weights": Parameter(str | list[str] | None, False),  # files to start from, later ones on top
+    "fold_adapters": Parameter(bool, False),  # add the updates of their adapters to the weights, and begin these anew
 }
 
 

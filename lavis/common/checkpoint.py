@@ -28,6 +28,18 @@ from lavis.common.io import explained, sync_folder
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 _STATE_KEYS = ("model", "state_dict", "module", "model_state_dict")
+_INDEX = ".index.json"
+_FOLDERS = (
+    ("model.safetensors.index.json",),
+    ("pytorch_model.bin.index.json",),
+    ("model.safetensors",),
+    ("adapter_model.safetensors", "pytorch_model.safetensors"),
+    ("adapter_model.bin", "pytorch_model.safetensors"),
+    ("pytorch_model.bin",),
+)
+"""Files that make up a folder of weights; the first group of which one is there is read."""
+ADAPTER_CONFIG = "adapter_config"
+"""Key of a checkpoint's metadata: how its adapters were set, as peft writes it beside them."""
 _SHOWN = 10
 _CODE = re.compile(r"(?:GLOBAL|class|function) ([A-Za-z_]\w*\.[\w.]*\w)")
 
@@ -192,19 +204,28 @@ def save_archive(path: Path, content: Any) -> None:
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """Reads ``.safetensors``, or ``.pth``, ``.pt``, ``.bin`` and ``.ckpt`` archives that hold tensors and plain values.
 
-    In an archive the weights may stand under ``model``, ``state_dict``, ``module`` or ``model_state_dict``.
+    In an archive the weights may stand under ``model``, ``state_dict``, ``module`` or ``model_state_dict``, and in
+    groups, whose names are put before theirs. A folder as transformers and peft save it is read as one: all parts of
+    its index, or its model, adapter and what was trained beside the adapter.
 
     Raises:
         CheckpointError: if the file is missing, torn, would run code, or holds no tensors.
     """
     path = Path(path)
+    if path.is_dir() or path.name.endswith(_INDEX):
+        return _joined(path)
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}{_neighbours(path)}")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in _TORCH_SUFFIXES:
-        return Checkpoint(_tensors(load_archive(path), path), {}, path)
-    raise CheckpointError(f"{path} is no weights file; known endings: .safetensors, {', '.join(_TORCH_SUFFIXES)}")
+        checkpoint = _read_safetensors(path)
+    elif path.suffix in _TORCH_SUFFIXES:
+        checkpoint = Checkpoint(_tensors(load_archive(path), path), {}, path)
+    else:
+        raise CheckpointError(f"{path} is no weights file; known endings: .safetensors, {', '.join(_TORCH_SUFFIXES)}")
+    beside = path.with_name("adapter_config.json")
+    if path.stem == "adapter_model" and beside.is_file():
+        checkpoint.metadata[ADAPTER_CONFIG] = beside.read_text("utf-8")
+    return checkpoint
 
 
 def load_archive(path: Path) -> Any:
@@ -295,6 +316,39 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _joined(path: Path) -> Checkpoint:
+    """Everything of a folder, or of the files that an index names."""
+    files = _parts(path) if path.is_file() else _files_of(path)
+    state: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        part = read_checkpoint(file)
+        state |= part.state
+        metadata |= part.metadata
+    return Checkpoint(state, metadata, path)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    for group in _FOLDERS:
+        files = [folder / name for name in group if (folder / name).is_file()]
+        if files and files[0].name.endswith(_INDEX):
+            return _parts(files[0])
+        if files:
+            return files
+    raise CheckpointError(f"no weights at {folder}{_neighbours(folder / 'model.safetensors')}; name one of its files")
+
+
+def _parts(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of weights ({error!r:.80}); copy it again") from error
+    missing = [name for name in names if Path(name).name != name or not (index.parent / name).is_file()]
+    if missing or not names:
+        raise CheckpointError(f"{index} names {len(missing)} files that are not beside it: {', '.join(missing[:3])}")
+    return [index.parent / name for name in names]
+
+
 def _read_safetensors(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
@@ -314,6 +368,10 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not weights by name")
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        groups = [(name, group) for name, group in content.items() if isinstance(group, Mapping)]
+        pairs = ((f"{name}.{inner}", value) for name, group in groups for inner, value in group.items())
+        state = {name: value for name, value in pairs if isinstance(value, Tensor)}
     if not state:
         keys = ", ".join(str(key) for key in list(content)[:_SHOWN]) or "nothing"
         raise CheckpointError(f"{path} holds no weights: at its top are {keys}; known places: {', '.join(_STATE_KEYS)}")

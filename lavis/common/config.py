@@ -105,14 +105,19 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> Config:
 
     Args:
         path: file, absolute or relative to the working directory or a config root, with or without ``.yaml``.
-        options: ``a.b=value`` (or ``a.b value`` as two items, as LAVIS also takes), the value in YAML.
+        options: ``a.b=value`` (or ``a.b value`` as two items, as LAVIS also takes), the value in YAML. ``_base_=``
+            names a file that is laid upon the configuration before the other options are; there may be several.
 
     Raises:
         ConfigError: if a file is missing or malformed, bases form a circle, an option is malformed, or an
             interpolation cannot be resolved. Names file, line and key.
     """
     file = find_config(path)
-    composed = merge_trees(_compose(file, ()), parse_options(options))
+    items = list(split_options(options))
+    composed = _compose(file, ())
+    for base in (text for key, text in items if key == BASE_KEY):
+        composed = merge_trees(composed, _compose(find_config(base), ()))
+    composed = merge_trees(composed, parse_options([f"{key}={text}" for key, text in items if key != BASE_KEY]))
     return Config(tree=_resolve(composed.value, composed.origins, file), origins=composed.origins, path=file)
 
 

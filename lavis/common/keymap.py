@@ -3,7 +3,9 @@
 A table (``lavis/convert/keymaps/*.yaml``) has rows ``from: to``. ``{}`` stands for any text, the same on both sides;
 ``to: null`` drops a name on purpose. The first row that fits wins; a name no row fits is an error with the ten nearest
 patterns. ``signature`` lists patterns that must all occur, so that a file's family is
-recognised without being told. ``endings`` are renamed first (``.gamma`` of early BERT files).
+recognised without being told; ``into`` lists patterns that must occur in the model to be filled, for files under our
+own names that other models take as they are. ``prefixes`` are taken off first, then ``endings`` are renamed (``.gamma``
+of early BERT files).
 """
 
 from __future__ import annotations
@@ -34,12 +36,16 @@ class KeyMap:
     rules: tuple[tuple[re.Pattern[str], str | None], ...]
     patterns: tuple[str, ...]
     endings: tuple[tuple[str, str], ...] = ()
+    prefixes: tuple[str, ...] = ()
+    into: tuple[re.Pattern[str], ...] = ()
 
-    def fits(self, names: Iterable[str]) -> bool:
-        """Whether a file with these names belongs to the family."""
-        names = list(names)
-        return all(any(p.fullmatch(n) for n in names) for p in self.signature) and not any(
-            p.fullmatch(n) for p in self.absent for n in names
+    def fits(self, names: Iterable[str], model: Iterable[str] = ()) -> bool:
+        """Whether a file with these names belongs to the family, and a model with such names takes it by this table."""
+        names, model = [self._bare(name) for name in names], list(model)
+        return (
+            all(any(p.fullmatch(n) for n in names) for p in self.signature)
+            and not any(p.fullmatch(n) for p in self.absent for n in names)
+            and all(any(p.fullmatch(n) for n in model) for p in self.into)
         )
 
     def rename(self, name: str) -> str | None:
@@ -48,6 +54,7 @@ class KeyMap:
         Raises:
             KeyError: if no row fits.
         """
+        name = self._bare(name)
         for old, new in self.endings:
             if name.endswith(old):
                 name = name.removesuffix(old) + new
@@ -63,7 +70,7 @@ class KeyMap:
         """The state under our names, and the names that were dropped.
 
         Raises:
-            CheckpointError: if names fit no row, or two names become one.
+            CheckpointError: if names fit no row, or two names with different values become one.
         """
         renamed: dict[str, Tensor] = {}
         dropped, unknown = [], []
@@ -75,7 +82,7 @@ class KeyMap:
                 continue
             if target is None:
                 dropped.append(name)
-            elif target in renamed:
+            elif target in renamed and not _same(renamed[target], tensor):
                 raise CheckpointError(f"{source}: two weights become {target}; the second is {name}")
             else:
                 renamed[target] = tensor
@@ -86,6 +93,11 @@ class KeyMap:
                 f"{', '.join(unknown[:10])}; nearest rows: {', '.join(near) or 'none'}"
             )
         return renamed, dropped
+
+    def _bare(self, name: str) -> str:
+        for prefix in self.prefixes:
+            name = name.removeprefix(prefix)
+        return name
 
 
 def keymap_names() -> list[str]:
@@ -115,17 +127,28 @@ def load_keymap(name: str) -> KeyMap:
         rules=tuple((_compile(str(a)), None if b is None else str(b)) for a, b in rows.items()),
         patterns=tuple(str(a) for a in rows),
         endings=tuple((str(a), str(b)) for a, b in (table.get("endings") or {}).items()),
+        prefixes=tuple(str(prefix) for prefix in table.get("prefixes") or ()),
+        into=tuple(_compile(str(p)) for p in table.get("into") or ()),
     )
 
 
-def recognise(names: Iterable[str]) -> KeyMap | None:
-    """The table whose signature a file's names match, or ``None`` (then they are ours, or unknown)."""
-    names = list(names)
+def recognise(names: Iterable[str], model: Iterable[str] = ()) -> KeyMap | None:
+    """The table whose signature a file's names match, or ``None`` (then they are ours, or unknown).
+
+    Args:
+        names: of the file.
+        model: names of the weights of the model that is to be filled, if there is one.
+    """
+    names, model = list(names), list(model)
     for candidate in keymap_names():
         keymap = load_keymap(candidate)
-        if keymap.signature and keymap.fits(names):
+        if keymap.signature and keymap.fits(names, model):
             return keymap
     return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and bool((one == other).all())
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -118,7 +118,7 @@ class RegistryNamespace:
     """All registries; the familiar ``register_model`` and its kin are their bound methods."""
 
     def __init__(self) -> None:
-        no_models = ("base", "build", "feature_cache", "keyframes")
+        no_models = ("base", "build", "feature_cache", "keyframes", "one_video")
         self.models: Registry[Any] = Registry("model", "lavis.models", skip=no_models)
         self.encoders: Registry[Any] = Registry("encoder", "lavis.models.encoders")
         self.compressors: Registry[Any] = Registry("compressor", "lavis.models.compressors")

@@ -66,14 +66,33 @@ class GenerationConfig:
     max_new_tokens: int = 70  # tokens, at least 1
     min_length: int = 1  # tokens, at least 0
     length_penalty: float = 1.0  # exponent of the length a beam's score is divided by
-    repetition_penalty: float = 1.0  # 1 is none; above 0
+    # 1 is none; above 0; tokens of the prompt and of the answer so far count, added special tokens do not
+    repetition_penalty: float = 1.0
+    # other ones for samples of a kind, with one beam
+    repetition_penalty_of_kind: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None  # above 0: answers are drawn, with one beam; null takes the likeliest token
+    top_k: int | None = None  # of the likeliest tokens that are drawn from, at least 1; null is all
+    top_p: float = 1.0  # share of probability that is drawn from, in (0, 1]
     stops: list[str] = field(default_factory=list)  # texts at which an answer ends, beside the model's own end token
+    special_tokens: Literal["added", "all"] = "added"  # that stay in a decoder's text: those of added_tokens, or all
 
     def __post_init__(self) -> None:
         _at_least("num_beams", self.num_beams, 1)
         _at_least("max_new_tokens", self.max_new_tokens, 1)
         _at_least("min_length", self.min_length, 0)
         _above("repetition_penalty", self.repetition_penalty, 0)
+        for kind, penalty in self.repetition_penalty_of_kind.items():
+            _above(f"repetition_penalty_of_kind[{kind!r}]", penalty, 0)
+        if self.repetition_penalty_of_kind and self.num_beams != 1:
+            raise ValueError(f"repetition_penalty_of_kind needs num_beams=1, got num_beams={self.num_beams}")
+        if self.temperature is not None:
+            _above("temperature", self.temperature, 0)
+            if self.num_beams != 1:
+                raise ValueError(f"answers are drawn (temperature) with num_beams=1, got num_beams={self.num_beams}")
+        if self.top_k is not None:
+            _at_least("top_k", self.top_k, 1)
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +146,15 @@ class RunConfig:
     # samples that do not fill an epoch's last iteration: spread makes all batches a little smaller, so that each comes
     # exactly once; drop leaves them out, as LAVIS does; repeat takes the first ones again
     remainder: Literal["spread", "drop", "repeat"] = "spread"
-    # the same in evaluation; null is batch_size, or no limit where eval_batch_tokens sets one
+    # samples of text alone share batches, and samples with a picture or video do, each with others of like length
+    group_by_modality: bool = False
+    # batch_size of evaluation; null is the same, or no limit where eval_batch_tokens sets one
     eval_batch_size: int | None = None
     eval_batch_tokens: int | None = None  # tokens of an evaluation batch, padded, at least 1; null counts samples only
     accumulate: int = 1  # iterations of one optimiser step, at least 1
+    # samples of one optimiser step on all processes together, at least 1; accumulate follows from it, whatever the
+    # number of processes; null leaves that as it is
+    global_batch_size: int | None = None
     accumulation: Literal["mean", "sum"] = "mean"  # of the losses of one optimiser step
     leftover: Literal["step", "carry"] = "step"  # iterations left at an epoch's end: step with them, or carry them over
     # loader processes of one process, at least 0; with 0 training reads by itself and nothing is read ahead
@@ -153,6 +177,7 @@ class RunConfig:
     )
     weight_decay: float = 0.05  # of parameters that decay, at least 0
     no_decay: list[str] = field(default_factory=lambda: ["bias", "ln", "bn"])  # parts of names that never decay
+    decay_vectors: bool = False  # vectors and single numbers decay too, unless no_decay names them
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, each in [0, 1)
     eps: float = 1e-8  # of AdamW, above 0
     clip_grad_norm: float | None = None  # largest norm of the gradient, above 0; null does not clip
@@ -186,7 +211,7 @@ class RunConfig:
         for name in (*whole, "prefetch_factor"):
             _at_least(name, getattr(self, name), 1)
         limits = ("threads", "max_steps", "batch_tokens", "eval_batch_size", "eval_batch_tokens", "save_steps")
-        for name in (*limits, "keep_every"):
+        for name in (*limits, "keep_every", "global_batch_size"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in ("seed", "epochs", "num_workers", "warmup_steps", "max_skips"):
@@ -199,6 +224,13 @@ class RunConfig:
         for name in ("clip_grad_norm", "hang_timeout"):
             if getattr(self, name) is not None:
                 _above(name, getattr(self, name), 0)
+        if self.batch_tokens is not None and (self.group_by_modality or self.global_batch_size is not None):
+            raise ValueError(
+                "batch_tokens fills batches by tokens, which group_by_modality and global_batch_size count in samples; "
+                "set batch_tokens to null, or leave those out"
+            )
+        if self.global_batch_size is not None and self.accumulate != 1:
+            raise ValueError("accumulate follows from global_batch_size; set one of the two")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must be above 0 and below 1, such as 0.999, got {self.ema}")
         if self.strategy == "deepspeed" and self.on_nonfinite == "skip":

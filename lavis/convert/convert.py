@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lavis.common.checkpoint import CheckpointError, compare, read_checkpoint, save_checkpoint
+from lavis.common.checkpoint import ADAPTER_CONFIG, CheckpointError, compare, read_checkpoint, save_checkpoint
 from lavis.common.keymap import keymap_names, load_keymap, recognise
 
 
@@ -51,7 +51,7 @@ def convert(
     """Renames the weights of a published file.
 
     Args:
-        source: .pth, .pt, .bin or .safetensors.
+        source: .pth, .pt, .bin or .safetensors; or a folder of them as transformers and peft save it.
         out: .safetensors file to write, or a folder for ``model.safetensors``.
         family: key map; by default recognised by the names in the file.
         model: ``model`` node of a configuration to check the result against, at its full size, without memory.
@@ -73,7 +73,8 @@ def convert(
         state, missing = _check(state, model, str(source))
     out = Path(out)
     target = out if out.suffix == ".safetensors" else out / "model.safetensors"
-    save_checkpoint(target, state, metadata={"source": Path(source).name, "family": keymap.name})
+    facts = {key: text for key, text in checkpoint.metadata.items() if key == ADAPTER_CONFIG}
+    save_checkpoint(target, state, metadata={**facts, "source": Path(source).name, "family": keymap.name})
     return ConversionReport(keymap.name, len(state), dropped, target, missing)
 
 

@@ -6,8 +6,10 @@ Source: Hu et al., 2022; peft. The originals wrap the language model (``base_mod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def linear_names(model: nn.Module) -> list[str]:
@@ -60,3 +62,34 @@ def unmerge_lora(model: nn.Module) -> None:
     """Takes every merged update out again (equal up to rounding)."""
     for layer in adapters(model):
         layer.unmerge()  # type: ignore[operator]
+
+
+def fold_lora(model: nn.Module) -> int:
+    """Adds every update to its weight for good, and begins the adapters anew, whose update is nothing then.
+
+    The stages of a training whose original merges its adapters when one ends are made so.
+
+    Returns:
+        how many layers are adapted.
+    """
+    layers: list[Any] = adapters(model)
+    with torch.no_grad():
+        for layer in layers:
+            for name in list(layer.lora_A):
+                weight = layer.get_base_layer().weight
+                weight += layer.get_delta_weight(name).to(weight.dtype)
+                layer.reset_lora_parameters(name, init_lora_weights=True)
+    return len(layers)
+
+
+def folded_state(model: nn.Module) -> dict[str, Tensor]:
+    """All weights as a model without adapters has them, their updates added; ``model`` stays as it is."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
+    prefixes: dict[int, str] = {id(module): name for name, module in model.named_modules(remove_duplicate=False)}
+    layers: list[Any] = adapters(model)
+    for layer in layers:
+        weight = f"{prefixes[id(layer)]}.base_layer.weight"
+        with torch.no_grad():
+            for name in list(layer.lora_A):
+                state[weight] = state[weight] + layer.get_delta_weight(name).to(state[weight].dtype)
+    return {name.replace(".base_layer.", "."): tensor.detach() for name, tensor in state.items()}

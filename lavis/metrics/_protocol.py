@@ -10,6 +10,9 @@ from lavis.scoring.base import Protocol
 from lavis.scoring.scorer import score
 from lavis.structures import Prediction, VideoSample
 
+TOKENS = ("ent_inds", "tst_inds", "vl_sims", "scale")
+"""What MeCo's scripts want of an answer with structural tokens, beside its text."""
+
 
 class ProtocolMetric(Metric):
     """The headline of a protocol, and ``total``.
@@ -35,3 +38,9 @@ class ProtocolMetric(Metric):
         answers, truths = zip(*(self.rows(sample, prediction) for sample, prediction in pairs), strict=True)
         report = score(self.protocol, list(answers), list(truths), missing="zero")
         return {**report.headline, "total": len(pairs)}
+
+
+def structural(prediction: Prediction) -> dict[str, Any]:
+    """What is known of the structural tokens of an answer; nothing if it is one in words alone."""
+    known = prediction.details
+    return {name: known[name] for name in TOKENS} if set(TOKENS) <= known.keys() else {}

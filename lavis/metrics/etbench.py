@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from lavis.common.registry import registry
-from lavis.metrics._protocol import ProtocolMetric
+from lavis.metrics._protocol import ProtocolMetric, structural
 from lavis.scoring.etbench.captioning import Filler
-from lavis.scoring.etbench.choosing import Referring
+from lavis.scoring.etbench.choosing import Letters, Referring, Strip
 from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL
 from lavis.scoring.protocols.etbench import ETBench, EvsFailures
 from lavis.scoring.rounding import shortened
@@ -22,11 +22,18 @@ FIELD = "etbench"
 class ETBenchMetric(ProtocolMetric):
     """Columns of the benchmark's table and merged figures, in percent, and ``total``; of the tasks that are there.
 
-    Answers are read from ``prediction.text``, or where that is empty from ``prediction.moments``. Captions are scored
-    only with Java and the extra ``metrics``, sentence similarity only with its model: names of figures are not known
-    beforehand.
+    Answers are read from the similarities of structural tokens where a prediction has them, as MeCo does it, else from
+    ``prediction.text``, or where that is empty from ``prediction.moments``. Captions are scored only with Java and the
+    extra ``metrics``, sentence similarity only with its model: names of figures are not known beforehand.
 
     Args:
+        mode: see the protocol.
+        threshold: see the protocol.
+        nms: see the protocol.
+        suppressed: see the protocol.
+        confidences: see the protocol.
+        strip: see the protocol.
+        letters: see the protocol.
         referring: see the protocol.
         evs_failures: see the protocol.
         random_captions: see the protocol.
@@ -39,6 +46,13 @@ class ETBenchMetric(ProtocolMetric):
 
     def __init__(
         self,
+        mode: Literal["auto", "text", "similarity"] = "auto",
+        threshold: float = 0.7,
+        nms: float = 0.7,
+        suppressed: Literal["zero", "drop"] = "zero",
+        confidences: Literal["found", "sorted"] = "found",
+        strip: Strip = "characters",
+        letters: Letters = "meco",
         referring: Referring = "auto",
         evs_failures: EvsFailures = "excluded",
         random_captions: Filler = "constant",
@@ -48,7 +62,13 @@ class ETBenchMetric(ProtocolMetric):
     ) -> None:
         super().__init__(
             ETBench(
-                mode="text",
+                mode=mode,
+                threshold=threshold,
+                nms=nms,
+                suppressed=suppressed,
+                confidences=confidences,
+                strip=strip,
+                letters=letters,
                 referring=referring,
                 evs_failures=evs_failures,
                 random_captions=random_captions,
@@ -60,6 +80,8 @@ class ETBenchMetric(ProtocolMetric):
 
     def rows(self, sample: VideoSample, prediction: Prediction) -> tuple[dict[str, Any], dict[str, Any]]:
         record = record_of(sample)
+        if structural(prediction):
+            return answered_record(sample, prediction), dict(record)
         name = f"{record['task']}/{record['source']}/{record['idx']}"
         moments = [moment.to_list() for moment in prediction.moments]
         return {"id": name, "text": prediction.text, "moments": moments}, dict(record)
@@ -76,6 +98,15 @@ class ETBenchMetric(ProtocolMetric):
         if unknown:
             raise ValueError(f"{len(unknown)} of {len(self.pairs)} samples have no truth: {shortened(unknown)}")
         return self.pairs
+
+
+def answered_record(sample: VideoSample, prediction: Prediction) -> dict[str, Any]:
+    """The record with the answer ``a``, and what is known of structural tokens, as the benchmark's scripts read it.
+
+    Raises:
+        ValueError: if the sample carries no record.
+    """
+    return {**record_of(sample), "a": prediction.text, **structural(prediction)}
 
 
 def record_of(sample: VideoSample) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lavis.common.registry import registry
-from lavis.metrics._protocol import ProtocolMetric
+from lavis.metrics._protocol import ProtocolMetric, structural
 from lavis.scoring.protocols.qvhighlights import RANGES
 from lavis.scoring.protocols.qvhighlights import QVHighlights as Official
 from lavis.scoring.scorer import score
@@ -46,7 +46,12 @@ class QVHighlights(ProtocolMetric):
 
 def window_rows(sample: VideoSample, prediction: Prediction) -> tuple[dict[str, Any], dict[str, Any]]:
     """A prediction with its windows and clip scores, and its truth as released: windows, and ratings if there are."""
-    truth: dict[str, Any] = {"qid": sample.id, "video": sample.video, "duration": sample.duration}
+    return prediction.to_json(), {"qid": sample.id, "video": sample.video, **truth_row(sample)}
+
+
+def truth_row(sample: VideoSample) -> dict[str, Any]:
+    """The truth as released: ``duration``, windows, and ratings if there are."""
+    truth: dict[str, Any] = {"duration": sample.duration}
     truth["relevant_windows"] = [moment.to_list() for moment in sample.moments or []]
     if sample.saliency is not None:
         # Ratings are one for each clip here, and their number is that of the clips.
@@ -55,4 +60,10 @@ def window_rows(sample: VideoSample, prediction: Prediction) -> tuple[dict[str, 
             "relevant_clip_ids": list(range(len(sample.saliency))),
             "saliency_scores": sample.saliency,
         }
-    return prediction.to_json(), truth
+    return truth
+
+
+def structural_row(sample: VideoSample, prediction: Prediction) -> dict[str, Any] | None:
+    """An answer as MeCo's scripts read it: its structural tokens with their similarities; ``None`` without any."""
+    known = structural(prediction)
+    return {"id": sample.id, "duration": truth_row(sample)["duration"], **known} if known else None

@@ -19,12 +19,13 @@ from lavis.common.feature_store import CacheConfig
 from lavis.common.random import DrawSource, SampleDraws
 from lavis.common.registry import registry
 from lavis.common.schema import GenerationConfig
+from lavis.models import one_video
 from lavis.models.codecs.base import TimeCodec
 from lavis.models.compressors.base import Compressor
 from lavis.models.encoders.base import VideoEncoder
 from lavis.models.feature_cache import FeatureCache
 from lavis.models.heads.base import Head
-from lavis.models.language_models.base import LanguageModel
+from lavis.models.language_models.base import Asked, LanguageModel, check_context
 from lavis.models.localizers.base import Localizer
 from lavis.models.localizers.single_pass import SinglePass
 from lavis.models.prompts.base import Prompt
@@ -122,10 +123,27 @@ class VideoLLM(nn.Module):
         generation = generation or self.generation
         if self.prompt.stops:
             generation = replace(generation, stops=[*generation.stops, *self.prompt.stops])
-        if self.head is None:
-            return self.language_model.generate(self.pack(batch), generation)
-        watcher = self.head.watch(self.language_model.token_ids(self.codec.tokens))
-        return self.language_model.generate(self.pack(batch), generation, watcher)
+        of_kind, others = generation.repetition_penalty_of_kind, generation.repetition_penalty
+        asked = Asked(
+            names=[sample.id for sample in batch.samples],
+            draws=[SampleDraws(f"answer of {sample.id}", self.seed) for sample in batch.samples],
+            penalties=[of_kind.get(sample.kind or "", others) for sample in batch.samples],
+        )
+        self._check_context(batch)
+        watcher = None
+        if self.head is not None:
+            watcher = self.head.watch(self.language_model.token_ids(self.codec.tokens))
+        return self.language_model.generate(self.pack(batch), generation, watcher, asked)
+
+    def _check_context(self, batch: Batch) -> None:
+        """That prompts fit into the language model, before frames are encoded in vain; what is packed decides."""
+        limit = self.language_model.context
+        if limit is None or not self.compressor.every_frame or self.encoder.view not in batch.views:
+            return
+        per_frame = self.compressor.tokens_of_frame(self.encoder.num_tokens)
+        for sample, frames in zip(batch.samples, batch.views[self.encoder.view], strict=True):
+            if len(frames) * per_frame > limit // 2:  # else it cannot be the frames
+                check_context(sample.id, self.count_tokens(sample, {self.encoder.view: frames}), limit)
 
     def pack(self, batch: Batch, answer: bool = False, draws: Sequence[DrawSource] | None = None) -> Packed:
         """The prompts of a batch as embeddings; arguments as for ``sequences``.
@@ -143,12 +161,13 @@ class VideoLLM(nn.Module):
         subtitles chosen; with the ``answer`` to learn, if it is asked for. Nothing is encoded.
         """
         frames = views[self.encoder.view]
-        per_frame = int(getattr(self.compressor, "num_queries", self.encoder.num_tokens))
+        per_frame = self.compressor.tokens_of_frame(self.encoder.num_tokens)
+        shown = len(self.prompt.questions(sample)) if self.compressor.reads_questions else 1
         tokens = TimedTokens(
-            tokens=torch.empty(per_frame * len(frames), 0),
-            counts=[per_frame] * len(frames),
-            times=list(zip(frames.times, frames.times, strict=True)),
-            frames=list(range(len(frames))),
+            tokens=torch.empty(per_frame * len(frames) * shown, 0),
+            counts=[per_frame] * len(frames) * shown,
+            times=list(zip(frames.times, frames.times, strict=True)) * shown,
+            frames=list(range(len(frames))) * shown,
         )
         lines = sample.subtitles if self.prompt.shows_subtitles else []
         if self.subtitle_choice is not None:
@@ -244,22 +263,44 @@ class VideoLLM(nn.Module):
             VideoDecodeError: if the file cannot be read.
             ValueError: if the query is empty or the model has no processor.
         """
-        if not query.strip():
-            raise ValueError("the query is empty; give a sentence that describes what to find")
-        if any("\ud800" <= character <= "\udfff" for character in query):
-            raise ValueError(f"the query {query!r} holds bytes that are no UTF-8 text; type it again")
-        if self.processor is None:
-            raise ValueError("this model was built without a processor; build it with load_model_and_preprocess")
-        sample = VideoSample(
-            id=f"{video}::{query}",
-            video=str(video),
-            query=query,
-            duration=self.processor.duration(video),
-            subtitles=list(subtitles or []),
-            speech=list(speech or []),
-            prior=prior,
-            items=list(items) if items is not None else content_words(query),
+        return self.ask(video, query, subtitles=subtitles, speech=speech, prior=prior, items=items)
+
+    def ask(
+        self,
+        video: str,
+        question: str = "",
+        kind: str = one_video.LOCALIZE,
+        options: Iterable[str] = (),
+        times: Iterable[float] = (),
+        subtitles: list[Subtitle] | None = None,
+        speech: list[Any] | None = None,
+        prior: list[Any] | None = None,
+        items: Iterable[str] | None = None,
+    ) -> Prediction:
+        """Asks about one video file.
+
+        Args:
+            video: path of the file.
+            question: query, topic or question, as the kind has it; ``<vid>`` stands for one of ``times``.
+            kind: ``localize``, ``highlights``, ``actions``, ``summary``, ``dense_captioning``, ``step_captioning``,
+                ``grounded_qa`` or ``question``.
+            options: answers to choose from, of the last two.
+            times: seconds that the question refers to, one for each ``<vid>``.
+            subtitles, speech, prior, items: see ``localize``.
+
+        Returns:
+            the prediction: moments best first, ``captions`` of them, ``text``; of highlights the seconds of the peak
+            in ``scores["highlight_s"]``.
+
+        Raises:
+            VideoDecodeError: if the file cannot be read.
+            ValueError: if this cannot be asked, or not of this model; says why.
+        """
+        words = content_words(question) if items is None else items
+        sample = one_video.sample_of(
+            self, video, question, kind, list(options), list(times), subtitles, speech, prior, words
         )
+        assert self.processor is not None
         views = self.processor(sample, train=False)
         batch = Batch([sample], {name: [frames] for name, frames in views.items()})
         was_training = self.training
@@ -268,7 +309,7 @@ class VideoLLM(nn.Module):
             (prediction,) = self.generate(batch.to(self.language_model.device))
         finally:
             self.train(was_training)
-        return prediction
+        return one_video.answered(self, sample, prediction)
 
     def set_trainable(self, patterns: Iterable[str]) -> list[str]:
         """Freezes everything but the parameters that match a pattern (``compressor.t5_proj.*``).
@@ -328,9 +369,11 @@ def _freeze_modes(module: nn.Module, keep: nn.Module | None) -> None:
 
 
 _FUNCTION_WORDS = frozenset(
-    ("a an the is are was were be been being am of in on at to from by with for and or but as it its this that these "
-    "those he she they his her their him them who which what while then there into onto over under up down out off "
-    "some any do does did has have had will would can could about").split()
+    (
+        "a an the is are was were be been being am of in on at to from by with for and or but as it its this that these "
+        "those he she they his her their him them who which what while then there into onto over under up down out off "
+        "some any do does did has have had will would can could about"
+    ).split()
 )
 
 

@@ -20,6 +20,7 @@ from lavis.report.page import write_report as write_page
 from lavis.report.pipeline_graph import graph_section
 from lavis.report.results_table import results_text
 from lavis.report.run_folder import StageRun, json_of, logged, predictions_of, records_of, text_of
+from lavis.report.score_lane import curves_of
 from lavis.report.timelines import CaseTimeline, Track, best_iou
 from lavis.structures import Prediction, VideoSample
 
@@ -77,9 +78,13 @@ def write_report(
 
 
 def _training_samples(name: str, node: Mapping[str, Any], splits: Sequence[str]) -> list[VideoSample]:
-    """Samples of the training splits; none, and so no mean window, where their files are not at hand."""
+    """Samples of the training splits; none, and so no mean window, where their files are not at hand.
+
+    Of a data set that was not learned from they are those of its split ``train``.
+    """
+    own = [split for split in splits if split in splits_of(node)] or [s for s in splits_of(node) if s == "train"]
     try:
-        return [sample for split in splits if split in splits_of(node) for sample in samples_of(name, node, split)]
+        return [sample for split in own for sample in samples_of(name, node, split)]
     except (ValueError, FileNotFoundError) as error:
         logger.warning("the report has no baseline from the training split: %s", error)
         return []
@@ -194,7 +199,7 @@ def timelines(
         for name, answers in stages.items():
             answer = answers[index]
             iou = best_iou(answer.moments, sample.moments)
-            tracks.append(Track(name, answer.moments, iou, answer.text, answer.malformed))
+            tracks.append(Track(name, answer.moments, iou, answer.text, answer.malformed, curves_of(answer)))
         cases.append(
             CaseTimeline(
                 id=sample.id,

@@ -9,6 +9,7 @@ from typing import Literal
 from lavis.report.curves import label, ticks
 from lavis.report.film_strip import FilmStrip
 from lavis.report.markup import element, joined, percent, seconds, span, text
+from lavis.report.score_lane import ScoreCurve, score_lane
 from lavis.structures import Moment, Subtitle
 
 TrackRole = Literal["stage", "baseline"]
@@ -24,6 +25,7 @@ class Track:
         iou: of the first moment with the truth it overlaps most, in [0, 1]; ``None`` without truth.
         said: the model's own words.
         malformed: whether they could not be read as moments.
+        curves: what it went by, over the video; empty for models that have no such thing.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Track:
     iou: float | None = None
     said: str = ""
     malformed: bool = False
+    curves: Sequence[ScoreCurve] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ def _card(number: int, case: CaseTimeline, strip_class: str | None) -> str:
         if track.malformed:
             value += " · unreadable"
         lanes.append(_lane(track.name, track.moments, case, f"stage-{min(index + 1, 4)}", value))
+        bands = [(m.start / case.duration, m.end / case.duration) for m in case.truth]
+        lanes.append(score_lane("Similarity", track.curves, f"ink-stage-{min(index + 1, 4)}", bands))
     if case.captions:
         lanes.append(_lane("Captions", [], case, "captions", f"{len(case.captions)} lines", case.captions))
     body = element(

@@ -55,6 +55,22 @@ def dealt(order: Sequence[int], size: int, world: int, remainder: Remainder) -> 
     return [[share[step * size : (step + 1) * size] for share in shares] for step in range(count)]
 
 
+def accumulation_for(wanted: int, size: int, world: int) -> int:
+    """Iterations of an optimizer step of ``wanted`` samples, of which ``world`` processes take ``size`` in each.
+
+    Raises:
+        ValueError: if the step is no whole number of iterations; says what would be.
+    """
+    each = size * world
+    if wanted % each:
+        fits = [n for n in range(1, wanted // world + 1) if wanted % (n * world) == 0]
+        cure = f"set run.batch_size to {', '.join(map(str, fits[-6:]))}" if fits else "start a number that divides it"
+        raise ValueError(
+            f"run.global_batch_size {wanted} is no multiple of run.batch_size {size} times {world} processes; {cure}"
+        )
+    return wanted // each
+
+
 def by_tokens(order: Sequence[int], costs: Sequence[int], tokens: int, world: int, seed: str) -> list[Iteration]:
     """Iterations whose batches cost at most ``tokens`` with padding; a sample that alone costs more comes alone.
 

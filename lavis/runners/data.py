@@ -25,6 +25,7 @@ from lavis.runners.batching import Remainder, padding_share
 from lavis.runners.costs import Costs, Counter
 from lavis.runners.epochs import EpochSampler, Key, epoch_order
 from lavis.runners.failures import RunError
+from lavis.runners.modalities import Lengths
 from lavis.runners.randomness import random_state, seed_host, set_random_state
 from lavis.structures import Batch
 
@@ -144,6 +145,7 @@ def train_loader(
     remainder: Remainder = "spread",
     tokens: int | None = None,
     count: Counter | None = None,
+    group_by_modality: bool = False,
     **reading: Any,
 ) -> tuple[Loader, EpochSampler]:
     """Loader over all training data, and its sampler, which decides the epoch.
@@ -154,6 +156,7 @@ def train_loader(
         remainder: see ``batching.dealt``.
         tokens: fill batches up to so many padded tokens instead.
         count: tokens of a sample; needed with ``tokens``.
+        group_by_modality: whether a batch is of text alone, or all of it shows something.
         reading: arguments of ``Feeding``; its seed is also that of the order.
 
     Raises:
@@ -168,7 +171,8 @@ def train_loader(
             raise ValueError("run.batch_tokens needs a model that counts tokens (count_tokens); set run.batch_size")
         costs = Costs(dataset.datasets, count, dataset.enter)
     order = partial(epoch_order, dataset.datasets, seed)
-    sampler = EpochSampler(len(dataset), batch_size, seed, remainder, order, tokens, costs)
+    lengths = Lengths(dataset.datasets, dataset.enter) if group_by_modality else None
+    sampler = EpochSampler(len(dataset), batch_size, seed, remainder, order, tokens, costs, lengths)
     _tell(sampler, costs)
     return Loader(dataset, batch_sampler=sampler, **feeding.arguments()), sampler
 
@@ -177,6 +181,8 @@ def _tell(sampler: EpochSampler, costs: Costs | None) -> None:
     """Says once what is unusual about the batches."""
     world = distributed.world_size()
     idle = max(0, sampler.batches * world - sampler.length)
+    if sampler.grouped:
+        idle = sum(not batch for iteration in sampler.plan() for batch in iteration)
     if costs is not None:
         batches = [batch for iteration in sampler.plan() for batch in iteration]
         idle = sum(not batch for batch in batches)
@@ -184,7 +190,7 @@ def _tell(sampler: EpochSampler, costs: Costs | None) -> None:
             "%d samples in %d iterations of up to %d padded tokens on each of %d processes; padding is %.1f%% of them",
             sampler.length, sampler.batches, sampler.tokens, world, 100 * padding_share(batches, costs(sampler.epoch)),
         )  # fmt: skip
-    if idle and (costs is not None or sampler.remainder == "spread"):
+    if idle and (costs is not None or sampler.grouped or sampler.remainder == "spread"):
         logger.info(
             "%d samples do not fill %d iterations on %d processes: %d times an epoch a process has none and adds "
             "nothing; no sample is lost or comes twice", sampler.length, sampler.batches, world, idle,

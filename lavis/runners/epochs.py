@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from lavis.common import distributed
 from lavis.common.checkpoint import CheckpointError
 from lavis.runners.batching import Iteration, Remainder, by_tokens, dealt, iterations
+from lavis.runners.modalities import by_modality
 
 Key = tuple[int, int]
 
@@ -32,6 +33,8 @@ class EpochSampler(Sampler[list[Key]]):
         order: epoch to all indices, in the order to take them; ``None``: a permutation.
         tokens: most that a batch may cost with padding; ``None`` counts samples.
         costs: epoch to the cost of each index; needed with ``tokens``.
+        lengths: epoch to the signed length of each index, if batches are to hold one modality, see
+            ``modalities.by_modality``; these have an order of their own.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class EpochSampler(Sampler[list[Key]]):
         order: Callable[[int], Sequence[int]] | None = None,
         tokens: int | None = None,
         costs: Callable[[int], Sequence[int]] | None = None,
+        lengths: Callable[[int], Sequence[int]] | None = None,
     ) -> None:
         if length < 1:
             raise ValueError("the training data has no samples; look at datasets and run.train_splits")
@@ -57,6 +61,7 @@ class EpochSampler(Sampler[list[Key]]):
         self.start = 0
         self._order = order or (lambda epoch: permutation(length, seed + epoch))
         self._costs = costs
+        self._lengths = lengths
         self._plan: tuple[tuple[int, int], list[Iteration]] | None = None
 
     def set_position(self, epoch: int, start: int = 0) -> None:
@@ -66,9 +71,14 @@ class EpochSampler(Sampler[list[Key]]):
     @property
     def batches(self) -> int:
         """Batches of the epoch; the same in every one, unless they are filled by tokens and a mixture changes."""
-        if self.tokens is None:
+        if self.tokens is None and self._lengths is None:
             return iterations(self.length, self.batch_size, distributed.world_size(), self.remainder)
         return len(self.plan())
+
+    @property
+    def grouped(self) -> bool:
+        """Whether batches are of one modality."""
+        return self._lengths is not None
 
     @property
     def mean_size(self) -> float | None:
@@ -98,7 +108,10 @@ class EpochSampler(Sampler[list[Key]]):
         world = distributed.world_size()
         if self._plan is None or self._plan[0] != (self.epoch, world):
             order = self._order(self.epoch)
-            if self.tokens is None or self._costs is None:
+            if self._lengths is not None:
+                lengths, draws = self._lengths(self.epoch), torch.Generator().manual_seed(self.seed + self.epoch)
+                found = by_modality(lengths, self.batch_size, world, self.remainder, draws)
+            elif self.tokens is None or self._costs is None:
                 found = dealt(order, self.batch_size, world, self.remainder)
             else:
                 found = by_tokens(order, self._costs(self.epoch), self.tokens, world, f"{self.seed} {self.epoch}")

@@ -1,7 +1,8 @@
 """AdamW over parameter groups, which weights decay and which learn at a rate of their own, and accumulation.
 
 Source: the grouping of LAVIS's runner (Li et al., 2022; salesforce/LAVIS) as CALCE trains with it: matrices decay,
-while vectors and whatever is called a bias or norm do not. Rates by name pattern are ours.
+while vectors and whatever is called a bias or norm do not; and that of transformers' trainer as E.T. Chat and MeCo use
+it (``decay_vectors``), where all decays but what is named. Rates by name pattern are ours; theirs is one for adapters.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from torch import nn
 NO_DECAY = ("bias", "ln", "bn")
 
 
-def decays(name: str, parameter: torch.Tensor, no_decay: Sequence[str] = NO_DECAY) -> bool:
-    """Whether weight decay applies: two or more dimensions, and none of ``no_decay`` anywhere in the name."""
-    return parameter.ndim >= 2 and not any(part in name for part in no_decay)
+def decays(name: str, parameter: torch.Tensor, no_decay: Sequence[str] = NO_DECAY, vectors: bool = False) -> bool:
+    """Whether weight decay applies: two or more dimensions (or ``vectors``), and no part of the name in ``no_decay``."""
+    return (vectors or parameter.ndim >= 2) and not any(part in name for part in no_decay)
 
 
 def parameter_groups(
@@ -29,6 +30,7 @@ def parameter_groups(
     weight_decay: float,
     lr_groups: Mapping[str, float] | None = None,
     no_decay: Sequence[str] = NO_DECAY,
+    decay_vectors: bool = False,
 ) -> list[dict[str, Any]]:
     """Groups of the parameters that learn.
 
@@ -38,6 +40,7 @@ def parameter_groups(
         weight_decay: of the parameters that decay.
         lr_groups: ``fnmatch`` pattern of names to peak rate; the last that matches counts.
         no_decay: parts of names without decay; a plain substring, so ``ln`` also hits ``mlnet``.
+        decay_vectors: whether vectors and single numbers decay too, unless ``no_decay`` names them.
 
     Returns:
         groups with ``params``, ``names``, ``weight_decay``, ``lr`` and ``lr_scale``, the factor on the schedule.
@@ -58,7 +61,7 @@ def parameter_groups(
             if fnmatchcase(name, pattern):
                 hits[pattern] += 1
                 rate = float(own_rate)
-        decay = weight_decay if decays(name, parameter, no_decay) else 0.0
+        decay = weight_decay if decays(name, parameter, no_decay, decay_vectors) else 0.0
         empty = {"params": [], "names": [], "weight_decay": decay, "lr": rate, "lr_scale": rate / learning_rate}
         group = groups.setdefault((rate, decay), empty)
         group["params"].append(parameter)
@@ -76,6 +79,7 @@ def build_optimizer(
     eps: float = 1e-8,
     lr_groups: Mapping[str, float] | None = None,
     no_decay: Sequence[str] = NO_DECAY,
+    decay_vectors: bool = False,
 ) -> torch.optim.AdamW:
     """AdamW over ``parameter_groups``."""
     groups = parameter_groups(
@@ -84,6 +88,7 @@ def build_optimizer(
         weight_decay=weight_decay,
         lr_groups=lr_groups,
         no_decay=no_decay,
+        decay_vectors=decay_vectors,
     )
     first, second = betas
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), eps=eps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from lavis.common.io import write_json
 from lavis.common.locking import sole_writer
 from lavis.common.logging import close_logging, get_logger, setup_logging
 from lavis.common.schema import RunConfig
+from lavis.runners.batching import accumulation_for
 from lavis.runners.checkpoints import checkpoints, read_manifest
 from lavis.runners.environment import environment
 from lavis.runners.saver import on_main
@@ -31,7 +33,8 @@ from lavis.runners.wiring import build_engine, evaluator, trainer
 ESSENTIAL = (
     "model.", "datasets.", "run.seed", "run.batch_size", "run.batch_tokens", "run.remainder", "run.accumulat",
     "run.leftover", "run.learning_rate", "run.min_learning_rate", "run.warmup", "run.schedule", "run.weight_decay",
-    "run.no_decay", "run.betas", "run.eps:", "run.clip_grad_norm", "run.ema", "run.lr_groups", "run.train_splits",
+    "run.no_decay", "run.decay_vectors", "run.global_batch_size", "run.group_by_modality", "run.betas", "run.eps:",
+    "run.clip_grad_norm", "run.ema", "run.lr_groups", "run.train_splits",
 )  # fmt: skip
 """Beginnings of the settings that make a training what it is; others may change when it is resumed."""
 
@@ -63,7 +66,7 @@ def train(config: Config | Mapping[str, Any]) -> Path:
     if run.evaluate_only:
         return evaluate(config)
     with _Session(config, run, training=True) as session:
-        trainer(config, run, session.engine, session.folder).train()
+        trainer(config, session.run, session.engine, session.folder).train()
     return session.folder
 
 
@@ -109,8 +112,21 @@ class _Session:
         self.run = run
         self.folder = run_folder(config, run)
         self.engine = build_engine(run)
+        if training:
+            self.run = self._accumulating(run)
         self.watchdog = Watchdog(self.folder, run.hang_timeout)
         self._lock = ExitStack()
+
+    def _accumulating(self, run: RunConfig) -> RunConfig:
+        """The settings with the iterations of a step that ``run.global_batch_size`` asks of so many processes."""
+        if run.global_batch_size is None:
+            return run
+        try:
+            count = accumulation_for(run.global_batch_size, run.batch_size, distributed.world_size())
+        except ValueError:
+            self.engine.close()
+            raise
+        return replace(run, global_batch_size=None, accumulate=count)
 
     def __enter__(self) -> _Session:
         try:

@@ -96,6 +96,7 @@ class Runner:
                 remainder=run.remainder,
                 tokens=run.batch_tokens,
                 count=counter(engine.model),
+                group_by_modality=run.group_by_modality,
                 num_workers=run.num_workers,
                 seed=run.seed,
                 start_method=run.worker_start,

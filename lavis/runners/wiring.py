@@ -73,6 +73,7 @@ def trainer(config: Config, run: RunConfig, engine: Engine, folder: Path) -> Run
             eps=run.eps,
             lr_groups=run.lr_groups,
             no_decay=run.no_decay,
+            decay_vectors=run.decay_vectors,
         ),
     )
     logger.info("learning: %s", describe_groups(engine.optimizer))

@@ -257,10 +257,12 @@ class Protocol(ABC, Generic[A, T]):
     Class attributes: ``source`` (paper and script), ``answer_forms`` and ``truth_forms`` (most specific first),
     ``keys`` (what ``headline`` holds, for the list), ``missing`` and ``extra`` (what the official script does with
     queries without an answer, and with answers to no query), ``repeated_truth`` (what it does with an id that the
-    truth holds twice; rows that hold truth and answer in one are never repeated truth).
+    truth holds twice; rows that hold truth and answer in one are never repeated truth), ``folders`` (whether
+    predictions may be a folder of files).
     """
 
     source: ClassVar[str]
+    folders: ClassVar[bool] = False
     keys: ClassVar[tuple[str, ...]]
     missing: Policy = "error"
     extra: ExtraPolicy = "error"

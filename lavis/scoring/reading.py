@@ -98,6 +98,27 @@ def open_rows(given: Given, name: str) -> Source:
     return _of_value(_json(path), name, str(path))
 
 
+def rows_of_folder(folder: Path, name: str) -> list[Any]:
+    """Rows of all JSON files of a folder, in the order of their names.
+
+    Args:
+        folder: hidden files and folders in it are passed over.
+        name: what the rows are, for messages.
+
+    Raises:
+        ScoringError: if there is no such file, or one holds what is no JSON.
+        FileFormatError: see ``open_rows``.
+    """
+    files = sorted(p for p in folder.glob("*.json*") if p.suffix in (".json", ".jsonl") and p.name[0] != ".")
+    if not files:
+        raise ScoringError(f"{folder} holds no .json or .jsonl files with {name}")
+    rows = [row for file in files for row in open_rows(file, name).rows]
+    faults = [row for row in rows if isinstance(row, Fault)]
+    if faults:
+        raise ScoringError(f"{faults[0].place}: {faults[0].problem}")
+    return [row.fields for row in rows if isinstance(row, Row)]
+
+
 def _require_plain(path: Path) -> None:
     with path.open("rb") as stream:
         start = stream.read(2)

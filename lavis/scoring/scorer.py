@@ -14,7 +14,7 @@ from lavis.common.yaml_tree import ConfigError
 from lavis.scoring.base import EXTRA_POLICIES, POLICIES, ExtraPolicy, Policy, Protocol, ScoringError
 from lavis.scoring.intervals import bootstrap
 from lavis.scoring.pairing import paired
-from lavis.scoring.reading import Given
+from lavis.scoring.reading import Given, rows_of_folder
 from lavis.scoring.score_report import ScoreReport
 
 __all__ = ["ScoreReport", "build_protocol", "score"]
@@ -35,7 +35,7 @@ def score(
 
     Args:
         protocol: registered name (``qvhighlights``), or a protocol that is built already.
-        predictions: file, or rows in memory.
+        predictions: file, or rows in memory; for ``etbench`` also a folder of files.
         annotations: file or rows of truth; not needed where the rows of predictions hold it.
         missing: what becomes of queries without a usable answer; by default what the official script does.
         extra: ``error`` or ``drop`` for answers to unknown queries; by default what the official script does.
@@ -100,7 +100,9 @@ def _one_report(
     missing: Policy | None,
     extra: ExtraPolicy | None,
 ) -> ScoreReport:
-    pairs, forms = paired(built, predictions, annotations, missing, extra)
+    several = built.folders and isinstance(predictions, (str, Path)) and Path(predictions).is_dir()
+    given = rows_of_folder(Path(str(predictions)), "predictions") if several else predictions
+    pairs, forms = paired(built, given, annotations, missing, extra)
     return ScoreReport(
         protocol=name,
         options=_options(built, options),

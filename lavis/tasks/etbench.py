@@ -11,7 +11,7 @@ from typing import Any
 
 from lavis.common.registry import registry
 from lavis.metrics.base import Metric
-from lavis.metrics.etbench import ETBenchMetric, record_of
+from lavis.metrics.etbench import ETBenchMetric, answered_record
 from lavis.structures import Prediction, VideoSample
 from lavis.tasks.base import Task
 
@@ -32,7 +32,9 @@ class ETBenchTask(Task):
         return [ETBenchMetric()]
 
     def result_rows(self, samples: Sequence[VideoSample], predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-        """Official records ``{idx, task, source, video, duration, ..., a}``; ``lavis score etbench`` reads them."""
+        """Official records ``{idx, task, source, video, duration, ..., a}``, with structural tokens also
+        ``ent_inds, tst_inds, vl_sims, scale``; ``lavis score etbench`` reads them, ``lavis submit`` parts them by task.
+        """
         return [
-            {**record_of(sample), "a": prediction.text} for sample, prediction in zip(samples, predictions, strict=True)
+            answered_record(sample, prediction) for sample, prediction in zip(samples, predictions, strict=True)
         ]

@@ -82,7 +82,9 @@ def test_full_size_model_is_assembled_and_its_patterns_match(name: str) -> None:
         return  # a toy, which is built and run elsewhere
     if "subtitle_choice" in node:
         options.append("model.subtitle_choice.tokenizer=asset:toy/bert_tokenizer")
-    if node["language_model"]["name"] == "causal":
+    if "tokenizer" in node["compressor"]:
+        options.append("model.compressor.tokenizer=asset:toy/bert_tokenizer")
+    if node["language_model"]["name"] == "causal" and "architecture" not in node["language_model"]:
         small = "hidden_size: 64, word_embed_proj_dim: 64, ffn_dim: 64, num_hidden_layers: 1, num_attention_heads: 2"
         options.append(f"model.language_model.config={{model_type: opt, {small}}}")
     model = build_model(load_config(CONFIGS / f"{name}.yaml", options)["model"], weights=False, device="meta")

@@ -25,10 +25,12 @@ FLOORS = {
     "actions": 9,
     "api": 9,
     "cli": 9,
+    "evaluating": 9,
     "convert": 9,
     "report": 9,
     "demo": 9,
     "feature_jobs": 9,
+    "localize_command": 9,
     "scoring_commands": 9,
 }
 STRANGERS = {

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from lavis.common.io import read_text
 from lavis.common.registry import registry
 from lavis.datasets.formats._captions import CAPTIONS
+from lavis.datasets.formats._et_questions import GvqOptions, described
 from lavis.datasets.formats._et_windows import seconds_list
 from lavis.datasets.formats._record import AnnotationError, Record, is_finite, load_json, read_records
 from lavis.datasets.formats.base import (
@@ -29,6 +30,7 @@ from lavis.scoring.etbench.records import CAPTIONING, CHOOSING, TASKS
 from lavis.structures import Moment, VideoSample
 
 Style = Literal["txt", "vid"]
+Questions = Literal["as_written", "described"]
 
 TIME = "<vid>"
 MAX_OPTIONS = 26
@@ -38,13 +40,17 @@ MAX_OPTIONS = 26
 class ETBench(AnnotationFormat):
     """Rows ``task, source, idx, video, duration, q[, version, src, tgt, p, o, g]``, ids ``<task>/<source>/<idx>``.
 
-    ``query`` is ``q`` as it stands, ``kind`` the task. ``tgt`` (one window, several, or several of each annotator)
-    becomes ``moments``; ``o`` and ``p`` become ``options`` and ``answer``, pairs of seconds written as ``s - e``, and
-    ``extra["answer_index"]``; ``g`` is ``extra["captions"]``, one for each of ``moments``. The record itself is
-    ``extra["etbench"]``, from which the metric ``etbench`` scores.
+    ``query`` is ``q`` as ``questions`` says, ``kind`` the task. ``tgt`` (one window, several, or several of each
+    annotator) becomes ``moments``; ``o`` and ``p`` become ``options`` and ``answer``, pairs of seconds written as
+    ``s - e``, and ``extra["answer_index"]``; ``g`` is ``extra["captions"]``, one for each of ``moments``. The seconds
+    that ``<vid>`` stand for are ``extra["src"]``. The record itself is ``extra["etbench"]``, from which the metric
+    ``etbench`` scores.
 
     Args:
         style: how ``q`` tells times: ``txt``: in numbers; ``vid``: as ``<vid>``, one for each of ``src``.
+        questions: ``as_written``, or ``described``: as MeCo asks them, for a description in place of times.
+        gvq_options: how many options such a question of ``gvq`` shows: ``all``, or no more than ``four``, as MeCo.
+        plus: whether such questions also say that segments are to be enclosed in tokens (MeCo's ``--plus``).
         tasks: to keep; ``None``: all.
         subset_file: ``subset.json`` of the benchmark, ``{task: {source: [idx]}}``: the rows to keep; ``None``: all.
             Rows not kept are counted as ``filtered_rows``.
@@ -61,6 +67,9 @@ class ETBench(AnnotationFormat):
         self,
         *,
         style: Style = "txt",
+        questions: Questions = "as_written",
+        gvq_options: GvqOptions = "all",
+        plus: bool = False,
         tasks: list[str] | None = None,
         subset_file: str | None = None,
         on_bad_window: OnBadWindow = "raise",
@@ -69,9 +78,14 @@ class ETBench(AnnotationFormat):
     ) -> None:
         super().__init__(on_bad_window=on_bad_window, beyond_end=beyond_end, on_unknown_field=on_unknown_field)
         check_choice("format.style", style, get_args(Style))
+        check_choice("format.questions", questions, get_args(Questions))
+        check_choice("format.gvq_options", gvq_options, get_args(GvqOptions))
+        if plus and questions == "as_written":
+            raise ValueError("format.plus adds to questions as MeCo asks them: set format.questions to described")
         for task in tasks or ():
             check_choice("format.tasks", task, TASKS)
         self.style = style
+        self.questions, self.gvq_options, self.plus = questions, gvq_options, plus
         self.tasks = tasks
         self.subset_file = subset_file
 
@@ -114,10 +128,13 @@ class ETBench(AnnotationFormat):
         options, right = self._options(record) if task in (*CHOOSING, "gvq") else ([], None)
         if right is not None:
             extra["answer_index"] = right
+        query = self._query(record, task, options)
+        if self.style == "vid" and "src" in record.fields:
+            extra["src"] = seconds_list(record, "src")[: query.count(TIME)]
         return VideoSample(
             id=str(record.id),
             video=record.text("video"),
-            query=record.text("q"),
+            query=query,
             duration=duration,
             moments=moments,
             options=options,
@@ -125,6 +142,13 @@ class ETBench(AnnotationFormat):
             kind=task,
             extra={**extra, "etbench": dict(record.fields)},
         )
+
+    def _query(self, record: Record, task: str, options: list[str]) -> str:
+        question = record.text("q")
+        if self.questions == "as_written":
+            return question
+        source = record.text("source")
+        return described(question, task, source, options, gvq_options=self.gvq_options, plus=self.plus)
 
     def _check_times(self, record: Record) -> None:
         marks = record.text("q").count(TIME)

@@ -81,7 +81,7 @@ def with_frames(
         raise ValueError(f"sample {sample.id}: {text!r:.80} points to times in the video, but there are no frames")
     parts: list[Text | FrameRef] = [Text(pieces[0], learned)]
     for time, piece in zip(seconds, pieces[1:], strict=True):
-        at = min(max((time - grid.start) / grid.step, 0.0), grid.count - 1.0)
+        at = grid.position(time)
         target = (at, at) if learned else None
         parts += [FrameRef(MATCH, frame=first + round(at), learned=learned, target=target), Text(piece, learned)]
     return [part for part in parts if isinstance(part, FrameRef) or part.text]

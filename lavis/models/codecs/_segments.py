@@ -6,6 +6,7 @@ are the same. Here a video that is too long for that is measured in frames of it
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ Window = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Evenly spaced frames: frame i is shown ``step`` * i seconds after ``start``; there are ``count``."""
+    """Evenly spaced frames: frame i is shown ``step`` * i seconds after ``start``; there are ``count``.
+
+    ``stop`` is where the video ends if that is before a frame behind the last.
+    """
 
     count: int
     step: float
     start: float = 0.0
+    stop: float = math.inf
 
     @classmethod
     def of(cls, count: int, window: Moment, fps: float, *, index_is_second: bool = False) -> Grid:
@@ -44,7 +49,16 @@ class Grid:
         spread = window.length * fps
         if index_is_second or abs(count - spread) <= max(1.0, 0.02 * spread):
             return cls(count, 1 / fps, window.start)
-        return cls(count, window.length / max(count, 1), window.start)
+        if not 1 < count < spread:
+            return cls(count, window.length / max(count, 1), window.start)
+        # An even choice from the first to the last of the frames there would be, to half a one.
+        step = (math.ceil(round(spread, 6)) - 1) / fps / (count - 1)
+        return cls(count, step, window.start, window.end)
+
+    @property
+    def end(self) -> float:
+        """The time of a frame behind the last, or the end of the video."""
+        return self.seconds(self.count)
 
     def frames(self, windows: Sequence[Window]) -> Singles:
         """``[n, 2]`` windows counted in frames, cut to the video, in order, and at least one frame long."""
@@ -53,7 +67,11 @@ class Grid:
 
     def seconds(self, frame: float) -> float:
         """The time of a frame; of one behind the last the end of the video."""
-        return self.start + frame * self.step
+        return min(self.start + frame * self.step, self.stop)
+
+    def position(self, seconds: float) -> float:
+        """Where among the frames a time is, cut to the first and last; a whole number where a frame is shown."""
+        return min(max((seconds - self.start) / self.step, 0.0), self.count - 1.0)
 
 
 def bound(windows: Singles, count: int) -> Singles:

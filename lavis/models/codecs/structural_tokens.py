@@ -122,7 +122,7 @@ class StructuralTokens(TimeCodec):
         given = sample.extra.get("tst_windows")
         try:
             if given is None:
-                parts, found = with_transitions(text, windows, grid.start + grid.count * grid.step)
+                parts, found = with_transitions(text, windows, grid.end)
             else:
                 parts, found = as_written(text, windows, [(float(a), float(b)) for a, b in given])
         except ValueError as error:

@@ -29,6 +29,8 @@ class Compressor(nn.Module, ABC):
     frozen_dropout: bool = False
     reads_questions: bool = False
     """Whether frames are read with the questions in mind; then the tokens of all questions follow one another."""
+    every_frame: bool = True
+    """Whether each frame keeps the tokens that ``tokens_of_frame`` tells; otherwise these are the most it may have."""
     cache: FeatureCache
     """Where features may be kept; set by the model."""
 
@@ -42,6 +44,10 @@ class Compressor(nn.Module, ABC):
         Args:
             source: what the encoder's tokens are made with; ``None`` if they cannot be relied on.
         """
+
+    def tokens_of_frame(self, patches: int) -> int:
+        """Visual tokens that are made of a frame with ``patches`` tokens of the encoder, for one question."""
+        return patches
 
     @property
     def text_vocabulary(self) -> int | None:
@@ -165,6 +171,9 @@ class QFormerCompressor(Compressor):
     def num_queries(self) -> int:
         """Q, tokens of a frame before anything is dropped."""
         return self.query_tokens.shape[1]
+
+    def tokens_of_frame(self, patches: int) -> int:
+        return self.num_queries
 
     @property
     def text_vocabulary(self) -> int | None:

@@ -34,6 +34,8 @@ class KeyframeQFormer(QFormerCompressor):
         frozen_dropout: keep the dropout of a frozen Q-Former active in training, as the original does.
     """
 
+    every_frame = False
+
     def __init__(
         self,
         encoder_width: int,

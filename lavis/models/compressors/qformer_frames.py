@@ -45,6 +45,9 @@ class QFormerFrames(QFormerCompressor):
             raise ValueError(f"compressor.aggregate must be mean or null, got {aggregate!r}")
         self.aggregate = aggregate
 
+    def tokens_of_frame(self, patches: int) -> int:
+        return self.num_queries if self.aggregate is None else 1
+
     def forward(
         self,
         features: list[FrameFeatures],

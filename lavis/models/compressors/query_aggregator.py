@@ -50,6 +50,9 @@ class QueryAggregator(Compressor):
 
     reads_questions = True
 
+    def tokens_of_frame(self, patches: int) -> int:
+        return 1
+
     def __init__(
         self,
         encoder_width: int,
@@ -153,8 +156,13 @@ class QueryAggregator(Compressor):
             else:
                 wide = (count, *ids.shape)
                 parts.append(self._aggregate(chunk, ids.expand(wide), mask.expand(wide)))
-        if not parts:
+        if not parts and not (self.training and torch.is_grad_enabled()):
             return tokens.new_zeros((len(questions), 0, self.language_width))
+        if not parts:
+            # Text alone: none of a blank frame's tokens is taken, but weights have gradients, of zero, as processes
+            # that wait for each other's expect.
+            blank = patches.new_zeros(1, *patches.shape[1:])
+            parts = [self._aggregate(blank, ids[:1, None], mask[:1, None])[:0].expand(0, len(questions), -1)]
         return torch.cat(parts).transpose(0, 1)
 
     def _aggregate(self, patches: Tensor, ids: Tensor, mask: Tensor) -> Tensor:

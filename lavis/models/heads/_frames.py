@@ -90,6 +90,7 @@ class FrameWatcher:
 
     def begin(self, packed: Packed, states: Mapping[str, Tensor]) -> None:
         frames = self.head.frames_of(states, packed)
+        self.rows = torch.arange(len(frames), device=packed.embeds.device)  # that are still written
         self.counts = [len(own) for own in frames]
         self.frames = nn.utils.rnn.pad_sequence(frames, batch_first=True)
         spans = [own[-1] if own else (0, 0) for own in packed.spans()]
@@ -107,13 +108,19 @@ class FrameWatcher:
     def fed(self, tokens: Tensor, embeds: Tensor) -> Tensor:
         if self.match is None or not self.shown.shape[1]:
             return embeds
-        nearest = self.seen[-1].masked_fill(self.missing, -torch.inf).argmax(dim=1)
+        nearest = self.seen[-1][self.rows].masked_fill(self.missing, -torch.inf).argmax(dim=1)
         matched = self.shown[torch.arange(len(tokens), device=tokens.device), nearest][:, None]
         added = embeds + matched.to(embeds.dtype)
         return torch.where((tokens == self.match)[:, None, None], added, embeds)
 
     def step(self, states: Mapping[str, Tensor]) -> None:
         self._look(states["below_last"][:, -1])
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with these of the rows; see ``Watcher``."""
+        self.rows, self.frames, self.shown, self.missing = (
+            own[rows] for own in (self.rows, self.frames, self.shown, self.missing)
+        )
 
     def results(self, lengths: Sequence[int]) -> list[dict[str, Tensor]]:
         """``similarities`` ``[n, T]`` of every token of an answer, and ``frames`` ``[n]``, the nearest of each."""
@@ -123,7 +130,9 @@ class FrameWatcher:
 
     def _look(self, state: Tensor) -> None:
         words = self.head.text_head(state)[:, None]
-        self.seen.append(self.head.compare(words, self.frames, self.missing[:, None])[:, 0])
+        found = self.head.compare(words, self.frames, self.missing[:, None])[:, 0]
+        seen = found.new_zeros(len(self.counts), found.shape[1])  # a row for each sample, also of those that are done
+        self.seen.append(seen.index_copy(0, self.rows, found))
 
 
 def _nearest(row: Tensor) -> Tensor:

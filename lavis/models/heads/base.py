@@ -35,6 +35,9 @@ class Head(nn.Module, ABC):
             tokens: those that the codec's answers are made of, in its order.
         """
 
+    def begin(self, language_model: Any) -> None:
+        """Called by the builder when weights were read that hold none of the head's: it begins as it likes."""
+
     @abstractmethod
     def losses(self, output: LanguageOutput, packed: Packed) -> dict[str, Tensor]:
         """Scalars by name, to be added to the language model's loss."""

@@ -60,13 +60,19 @@ class StructureContrast(FrameHead):
         self.layered = frame_head == "layer"
         self.prefill: Prefill = prefill
         self.weight = weight
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        # A vector of one, since what shards parameters wants a dimension; published files have a number.
+        self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
+        self.register_load_state_dict_pre_hook(_as_vector)
         self._tokens: Sequence[str] = ()
 
     def bind(self, language_model: Any, tokens: Sequence[str]) -> None:
         self._tokens = tokens
         if self.layered:
             self.frame_head = FrameLayer(language_model)
+
+    def begin(self, language_model: Any) -> None:
+        if self.layered:  # made before the layer that it copies had its weights
+            self.frame_head.load_state_dict(language_model.base_model.layers[-1].state_dict())
 
     def losses(self, output: LanguageOutput, packed: Packed) -> dict[str, Tensor]:
         """``structure``: mean over samples with a segment of the mean over its kinds of tokens.
@@ -76,7 +82,7 @@ class StructureContrast(FrameHead):
         frames = self.frames_of(output.states, packed)
         refs, words = self.words_of(output.states, packed)
         own = [self._loss(*row) for row in zip(refs, words, frames, strict=True) if row[0]]
-        loss = torch.stack(own).mean() if own else self.nothing(output.states, packed) + 0 * self.logit_scale
+        loss = torch.stack(own).mean() if own else self.nothing(output.states, packed) + 0 * self.logit_scale.sum()
         return {"structure": self.weight * loss}
 
     def _loss(self, refs: list[FrameRef], words: Tensor, frames: Tensor) -> Tensor:
@@ -102,7 +108,7 @@ class _Watcher(FrameWatcher):
 
     def results(self, lengths: Sequence[int]) -> list[dict[str, Tensor]]:
         assert isinstance(self.head, StructureContrast)
-        scale = self.head.logit_scale.detach().exp()
+        scale = self.head.logit_scale.detach().exp()[0]
         return [{**own, "scale": scale} for own in super().results(lengths)]
 
 
@@ -123,6 +129,8 @@ class FrameLayer(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """``[T, D]`` to ``[T, D]``."""
+        if not len(frames):  # a sample of text alone
+            return frames
         hidden = frames[None]
         positions = torch.arange(hidden.shape[1], device=frames.device)[None]
         rotary = self._rotary[0](hidden, positions)
@@ -132,6 +140,12 @@ class FrameLayer(nn.Module):
         )
         result: Tensor = (output[0] if isinstance(output, tuple) else output)[0]
         return result
+
+
+def _as_vector(head: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    name = f"{prefix}logit_scale"
+    if name in state:
+        state[name] = state[name].reshape(-1)
 
 
 def _cosines(words: Tensor, frames: Tensor) -> Tensor:

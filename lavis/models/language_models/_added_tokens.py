@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 AddedRows = Literal["mean", "slices"]
 
@@ -49,11 +49,33 @@ def add_tokens(tokenizer: Any, model: Any, tokens: Sequence[str], rows: AddedRow
 def _start(layer: nn.Module, before: int, rows: AddedRows) -> None:
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    if weight.is_meta:
-        return
-    count = len(weight) - before
+    if not weight.is_meta:
+        weight[before:] = _new(weight[:before], len(weight) - before, rows)
+
+
+def with_added_rows(weight: Tensor, rows: int, added: int, start: AddedRows) -> Tensor:
+    """An embedding read from a file, with rows for the tokens added since that file was written.
+
+    Args:
+        weight: ``[V, D]``.
+        rows: of the model.
+        added: tokens that the model adds; a file that lacks more than these is not of this model.
+        start: what new embeddings start as.
+
+    Returns:
+        ``[rows, D]``, or ``weight`` where it lacks nothing, or too much.
+    """
+    missing = rows - len(weight)
+    if weight.dim() != 2 or not 0 < missing <= added:
+        return weight
+    return torch.cat([weight, _new(weight, missing, start)])
+
+
+def _new(known: Tensor, count: int, rows: AddedRows) -> Tensor:
+    """``[count, D]`` from ``[V, D]``; sums in fp32, since those over a vocabulary in half precision are far off."""
     if rows == "mean":
-        weight[before:] = weight[:before].mean(dim=0)
+        new = known.float().mean(dim=0, keepdim=True).expand(count, -1)
     else:
-        step = before // count
-        weight[before:] = weight[: count * step].view(count, step, -1).mean(dim=1).flip(0)
+        step = len(known) // count
+        new = known[: count * step].float().view(count, step, -1).mean(dim=1).flip(0)
+    return new.to(known.dtype)

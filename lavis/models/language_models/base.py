@@ -5,6 +5,7 @@ A batch is laid out by ``layout`` with one tokenizer call, then filled by one lo
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence as Sequence_
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lavis.common.random import DrawSource
 from lavis.common.schema import GenerationConfig
 from lavis.layers.placement import place
 from lavis.models.language_models._layout import GAP, Layout, lay_out, unpadded_length
@@ -24,6 +26,7 @@ from lavis.models.language_models._words import WORD_BOUNDARY, TextTable
 from lavis.structures import Block, ModelOutput, Packed, Sequence, TimedTokens
 
 IGNORE = -100
+_log = logging.getLogger(__name__)
 
 Autocast = Literal["bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,8 +72,26 @@ class Watcher(Protocol):
     def step(self, states: Mapping[str, Tensor]) -> None:
         """These were fed: states of one position a row."""
 
+    def keep(self, rows: Tensor) -> None:
+        """Decoding goes on with these of the present rows; the answers of the others are complete."""
+
     def results(self, lengths: Sequence_[int]) -> list[dict[str, Tensor]]:
-        """What was seen, for each row, whose answer has so many tokens; becomes ``ModelOutput.hidden``."""
+        """What was seen, for each row of the batch, whose answer has so many tokens; becomes ``ModelOutput.hidden``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of decoding is each row's own.
+
+    Args:
+        names: of the samples, for messages.
+        draws: random numbers, to draw answers with.
+        penalties: repetition penalty.
+    """
+
+    names: Sequence_[str]
+    draws: Sequence_[DrawSource]
+    penalties: Sequence_[float]
 
 
 class LanguageModel(nn.Module, ABC):
@@ -84,6 +105,11 @@ class LanguageModel(nn.Module, ABC):
     autocast: Autocast | None = None
     model: Any  # a transformers model, which carries no types
     tokenizer: Any
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the model can read and write together; ``None`` if there is no such limit."""
+        return None
 
     @property
     @abstractmethod
@@ -108,7 +134,11 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def generate(
-        self, packed: Packed, generation: GenerationConfig, watcher: Watcher | None = None
+        self,
+        packed: Packed,
+        generation: GenerationConfig,
+        watcher: Watcher | None = None,
+        asked: Asked | None = None,
     ) -> list[ModelOutput]:
         """Text for every row of a batch packed without answers.
 
@@ -116,9 +146,11 @@ class LanguageModel(nn.Module, ABC):
             packed: the batch.
             generation: how to decode.
             watcher: looks at every step.
+            asked: what is each row's own.
 
         Raises:
-            ValueError: if this model cannot be watched.
+            ValueError: if this model cannot be watched or does not have a setting, if a prompt is longer than its
+                context, or if what it says is no number.
         """
 
     @property
@@ -162,6 +194,7 @@ class LanguageModel(nn.Module, ABC):
             labels, label_mask = self._targets(layout, length)
         elif answer:
             labels = torch.where(self._tensor(layout.learned), ids, IGNORE)
+            _tell_of_silence(layout, sequences)
         return Packed(
             embeds=self._with_refs(self._embeds(layout, length, visuals), layout, visuals),
             mask=self._tensor(layout.mask[:, :length]),
@@ -238,6 +271,30 @@ class LanguageModel(nn.Module, ABC):
     @cached_property
     def _texts(self) -> TextTable:
         return TextTable(self.tokenizer, self.pad_id)
+
+
+def check_context(name: str, length: int, limit: int) -> None:
+    """That a prompt fits into a model's context.
+
+    Raises:
+        ValueError: if it does not; names the sample, both lengths and what to do.
+    """
+    if length > limit:
+        raise ValueError(
+            f"sample {name}: its prompt has {length} positions, {length - limit} more than the {limit} that the "
+            "language model can read (max_position_embeddings). Show it fewer frames: a lower fps or max_frames in "
+            "model.processor.views.frames.sampler, or a shorter part of the video; or shorten the text"
+        )
+
+
+def _tell_of_silence(layout: Layout, sequences: list[Sequence]) -> None:
+    """Warns of conversations that were cut before the first word to be learned."""
+    silent = [sequence for sequence, own in zip(sequences, layout.learned, strict=True) if not own.any()]
+    if silent:
+        _log.warning(
+            "%d of %d conversations of a batch teach nothing: prompt.max_tokens cuts them off before the answer, the "
+            "first begins %.200r; shorten them, or raise it", len(silent), len(sequences), silent[0].text(),
+        )  # fmt: skip
 
 
 def with_words(tokenizer: Any) -> Any:

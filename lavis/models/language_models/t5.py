@@ -7,6 +7,7 @@ activation is exact GELU (LAVIS overrides T5 v1.1's tanh form), and the output h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lavis.layers.lora import inject_lora
 from lavis.models.language_models._attention import set_attention
 from lavis.models.language_models.base import (
     IGNORE,
+    Asked,
     Autocast,
     LanguageModel,
     LanguageOutput,
@@ -145,10 +147,19 @@ class T5(LanguageModel):
 
     @torch.no_grad()
     def generate(
-        self, packed: Packed, generation: GenerationConfig, watcher: Watcher | None = None
+        self,
+        packed: Packed,
+        generation: GenerationConfig,
+        watcher: Watcher | None = None,
+        asked: Asked | None = None,
     ) -> list[ModelOutput]:
         if watcher is not None:
             raise ValueError("heads watch the decoding of a causal language model, not of t5; choose causal")
+        if generation.temperature is not None or generation.repetition_penalty_of_kind:
+            raise ValueError(
+                "t5 neither draws answers nor has penalties of kinds; leave out generation.temperature and "
+                "generation.repetition_penalty_of_kind, or choose causal"
+            )
         from lavis.models.language_models import _t5_decoding
 
         with self.precision():
@@ -179,15 +190,19 @@ def load_tokenizer(source: str) -> Any:
     Raises:
         ValueError: if it cannot be read.
     """
-    from transformers import AutoTokenizer, T5Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
     from lavis.common.assets import resolve_asset
 
     place = resolve_asset(source)
     try:
-        return AutoTokenizer.from_pretrained(place)
+        # Said outright, or transformers asks at the terminal whether to run code that a folder names.
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         try:
+            if (Path(place) / "tokenizer.json").is_file():
+                # All there is to know, whatever class of its own a folder names (MiniCPM-V).
+                return PreTrainedTokenizerFast.from_pretrained(place)
             # A folder with only spiece.model is read by the class, not by the automatic one.
             return with_words(T5Tokenizer.from_pretrained(place))
         except (OSError, ValueError, KeyError, TypeError):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as Sequence_
 from itertools import groupby
+from string import ascii_uppercase
 from typing import Literal, get_args
 
 from lavis.common.random import DrawSource, SampleDraws
@@ -39,6 +40,8 @@ Place = Literal["first", "last", "drawn"]
 Labels = Literal["exact", "recounted"]
 Part = Text | FrameRef | Series
 
+OPTIONS = "{options}"
+"""What stands in a question for the options."""
 PLACEHOLDERS = ("<image>", "<video>")
 """What stands in a turn for the frames."""
 
@@ -49,8 +52,10 @@ class Chat(Prompt):
 
     Args:
         template: ``phi3``, ``qwen2``, ``llama3``, ``gemma2``, ``vicuna_v1``, or ``plain``: frames and a caption alone.
-        question: what the user says in a sample without turns; ``{query}`` is the query.
+        question: what the user says in a sample without turns; ``{query}`` is the query, ``{options}`` are the
+            sample's options, a line each.
         question_of_kind: other questions for samples of a kind.
+        option: how an option is written; ``{letter}`` is its letter, ``{text}`` what it says.
         query_end: characters taken off the end of such a query, such as a full stop before a closing quote.
         answer_start: how an answer begins that the model then completes; a blank is put before it where it would
             touch a word.
@@ -75,6 +80,7 @@ class Chat(Prompt):
         template: str = "phi3",
         question: str = "{query}",
         question_of_kind: Mapping[str, str] | None = None,
+        option: str = "({letter}) {text}",
         query_end: str = "",
         answer_start: str = "",
         answer_start_of_kind: Mapping[str, str] | None = None,
@@ -91,11 +97,13 @@ class Chat(Prompt):
         for own in (question, *(question_of_kind or {}).values()):
             if own.count("{query}") != 1:
                 raise ValueError(f"prompt.question must hold {{query}} once, got {own!r}")
+        if option.count("{letter}") > 1 or option.count("{text}") != 1:
+            raise ValueError(f"prompt.option must hold {{text}} once, and may hold {{letter}} once, got {option!r}")
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"prompt.max_tokens must be at least 1 or null, got {max_tokens}")
         self.template: Template = TEMPLATES[template]
         self.question, self.question_of_kind = question, dict(question_of_kind or {})
-        self.query_end = query_end
+        self.option, self.query_end = option, query_end
         self.answer_start, self.answer_start_of_kind = answer_start, dict(answer_start_of_kind or {})
         self.place, self.gather, self.labels = place, gather, labels
         self.lose_token, self.max_tokens, self.seed = lose_token, max_tokens, seed
@@ -152,8 +160,23 @@ class Chat(Prompt):
         return SampleDraws(sample.id, self.seed)
 
     def _around(self, sample: VideoSample) -> tuple[str, str]:
-        before, _, after = self.question_of_kind.get(sample.kind or "", self.question).partition("{query}")
+        question = self.question_of_kind.get(sample.kind or "", self.question)
+        before, _, after = question.partition("{query}")
+        if OPTIONS in question:
+            listed = self._options(sample)
+            before, after = before.replace(OPTIONS, listed), after.replace(OPTIONS, listed)
         return before, after
+
+    def _options(self, sample: VideoSample) -> str:
+        if not 0 < len(sample.options) <= len(ascii_uppercase):
+            raise ValueError(
+                f"sample {sample.id}: prompt.question shows options, of which letters tell 1 to {len(ascii_uppercase)}, "
+                f"but this question has {len(sample.options)}"
+            )
+        lettered = zip(ascii_uppercase, sample.options, strict=False)
+        return "\n".join(
+            self.option.replace("{letter}", letter).replace("{text}", text.strip()) for letter, text in lettered
+        )
 
     def _asked(self, sample: VideoSample, query: Sequence_[Part]) -> list[Part]:
         """The question about a query; its match tokens stay what they are."""

@@ -15,6 +15,9 @@ Files under the root::
     annotations/dense_captions_<split>.json        ActivityNet-Captions layout
     annotations/questions_<split>.json             multiple choice with evidence windows
     annotations/event_order_<split>.json           captions to put in order
+    pictures/<video>_<event><a|b>.jpg              two of each event, and one of an empty scene, of training videos
+    annotations/picture_captions_train.json        LLaVA's form: what each picture shows
+    annotations/instructions_train.json            LLaVA's form: questions on pictures and videos, with answers
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from lavis.preparation.moving_shapes.annotations import (
     qvhighlights_rows,
     to_srt,
 )
+from lavis.preparation.moving_shapes.conversations import instructions, picture_captions, write_pictures
 from lavis.preparation.moving_shapes.scene import write_video
 from lavis.preparation.moving_shapes.script import (
     COLOURS,
@@ -250,6 +254,7 @@ class SyntheticMoments:
                 progress(done, len(scripts))
         for split in counts:
             self._write_annotations(folder, [s for s in scripts if s.split == split], split)
+        self._write_conversations(folder, [s for s in scripts if s.split == "train"])
         return {
             "made": len(todo),
             "kept": len(scripts) - len(todo),
@@ -299,6 +304,14 @@ class SyntheticMoments:
         _write_text(out / f"questions_{split}.json", json.dumps([r for s in scripts for r in questions(s)]))
         orders = [r for s in scripts for r in event_order(s)]
         _write_text(out / f"event_order_{split}.json", json.dumps(orders))
+
+    def _write_conversations(self, folder: Path, scripts: Sequence[Script]) -> None:
+        (folder / "pictures").mkdir(exist_ok=True)
+        for script in scripts:
+            write_pictures(script, folder / "pictures")
+        for name, rows_of in (("picture_captions", picture_captions), ("instructions", instructions)):
+            rows = [row for script in scripts for row in rows_of(script)]
+            _write_text(folder / "annotations" / f"{name}_train.json", json.dumps(rows))
 
 
 def _apart(rng: random.Random, length: int, count: int) -> list[int]:

@@ -81,6 +81,7 @@ class ETBench(Protocol[Answer, Question]):
     source = "Liu et al., 2024 (E.T. Bench); PolyU-ChenLab/ETBench and pangzss/MeCo, compute_metrics.py"
     keys = (*COLUMNS, *MERGED)
     missing = "drop"
+    folders = True
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import (
+    batched_inference,
     cache,
     decode,
     encoder,
@@ -99,6 +100,17 @@ def test_evaluate(bar: float, status: int, monkeypatch: pytest.MonkeyPatch, caps
     found, text = run(evaluate, capsys)
     assert found == status, text
     assert "answers that differ: 0" in text and "14 queries" in text
+
+
+@pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])
+def test_batched_inference(
+    bar: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(batched_inference, "TOKENS", {True: 4})
+    monkeypatch.setattr(batched_inference, "RATIO", {"tiny": {"meco": bar, "shared": bar, "prefix": bar}})
+    found, text = run(batched_inference, capsys)
+    assert found == status, text
+    assert text.count("answers that differ, in batches: 0") == 2
 
 
 @pytest.mark.parametrize(("bar", "status"), [(ALWAYS, 0), (NEVER, 1)])

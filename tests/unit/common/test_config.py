@@ -201,3 +201,18 @@ def test_from_mapping_copies_and_resolves() -> None:
     assert config["c"] == [1]
     assert config.name == "unnamed"
     assert config.origin("a.b") == ""
+
+
+def test_bases_given_as_options_are_laid_upon_the_file(tmp_path: Path) -> None:
+    for name, text in {
+        "a": "run: {seed: 1, epochs: 1, batch_size: 1}", "b": "run: {seed: 2, epochs: 2}", "c": "_base_: ./d\n",
+        "d": "run: {seed: 3}",
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(text)
+    options = [f"_base_={tmp_path / 'b'}", "run.epochs=5", f"_base_={tmp_path / 'c'}"]
+    config = load_config(tmp_path / "a", options)
+    assert config.tree == {"run": {"seed": 3, "epochs": 5, "batch_size": 1}}
+    assert config.origin("run.epochs") == "--options"
+    assert config.origin("run.seed").endswith("d.yaml:1")
+    with pytest.raises(ConfigError, match="no file"):
+        load_config(tmp_path / "a", ["_base_=nowhere/to/be/found"])

@@ -47,8 +47,63 @@ ROWS: dict[str, dict[str, str | None]] = {
         "blocks.38.mlp.fc1.bias": "encoder.visual_encoder.blocks.38.mlp.fc1.bias",
         "blocks.39.attn.q_bias": None,
     },
+    "meco": {
+        "model.vision_tower.vision_tower.blocks.38.attn.q_bias": "encoder.visual_encoder.blocks.38.attn.q_bias",
+        "model.qformer_query": "compressor.query_tokens",
+        "base_model.model.model.qformer_ln.bias": "compressor.ln.bias",
+        "model.qformer_bert.bert.embeddings.position_ids": None,
+        "model.layers.0.self_attn.rotary_emb.inv_freq": None,
+        "model.layers.0.self_attn.qkv_proj.weight": "language_model.model.model.layers.0.self_attn.qkv_proj.weight",
+        "base_model.model.model.layers.0.self_attn.o_proj.base_layer.weight":
+            "language_model.model.model.layers.0.self_attn.o_proj.base_layer.weight",
+        "base_model.model.model.layers.0.self_attn.o_proj.lora_A.default.weight":
+            "language_model.model.model.layers.0.self_attn.o_proj.lora_A.default.weight",
+        "base_model.model.model.layers.0.self_attn.o_proj.lora_A.weight":
+            "language_model.model.model.layers.0.self_attn.o_proj.lora_A.default.weight",
+        "frm_head.self_attn.q_proj.weight": "head.frame_head.self_attn.q_proj.weight",
+        "frm_head.self_attn.q_proj.lora_B.weight": "head.frame_head.self_attn.q_proj.lora_B.default.weight",
+        "logit_scale": "head.logit_scale",
+        "lm_head.weight": "language_model.model.lm_head.weight",
+    },
+    "meco_projector": {"qformer_k_proj.0.bias": "compressor.k_proj.0.bias"},
+    "peft_causal": {
+        "base_model.model.model.layers.0.self_attn.o_proj.lora_B.weight":
+            "language_model.model.model.layers.0.self_attn.o_proj.lora_B.default.weight",
+        "base_model.model.model.embed_tokens.weight": "language_model.model.model.embed_tokens.weight",
+        "base_model.model.frm_head.self_attn.q_proj.lora_A.weight":
+            "head.frame_head.self_attn.q_proj.lora_A.default.weight",
+    },
+    "instruct_blip": {
+        "ln_vision.weight": "compressor.ln.weight",
+        "Qformer.bert.encoder.layer.0.intermediate.dense.bias":
+            "compressor.Qformer.bert.encoder.layer.0.intermediate.dense.bias",
+        "Qformer.bert.embeddings.position_ids": None,
+        "llm_proj.weight": None,
+    },
+    "causal_decoder": {
+        "model.norm.weight": "language_model.model.model.norm.weight",
+        "lm_head.weight": "language_model.model.lm_head.weight",
+        "model.layers.0.self_attn.rotary_emb.inv_freq": None,
+    },
+    "minicpm_v": {
+        "llm.lm_head.weight": "language_model.model.lm_head.weight",
+        "vpm.encoder.layers.0.mlp.fc1.bias": None,
+        "resampler.kv_proj.weight": None,
+    },
+    "blip2_frames": {
+        "encoder.ln_vision.bias": "compressor.ln.bias",
+        "compressor.Qformer.bert.embeddings.word_embeddings.weight":
+            "compressor.Qformer.bert.embeddings.word_embeddings.weight",
+        "compressor.Qformer.cls.predictions.bias": None,
+        "compressor.query_proj.weight": None,
+        "language_model.model.shared.weight": None,
+    },
     "flan_t5": {"lm_head.weight": "language_model.model.lm_head.weight", "encoder.embed_tokens.weight": None},
 }  # fmt: skip
+
+
+QUESTIONS = ["compressor.q_proj.0.weight", "compressor.q_proj.1.weight"]
+"""Weights that a model has whose compressor reads questions, and no other."""
 
 
 def signature_of(name: str) -> list[str]:
@@ -62,12 +117,12 @@ def test_is_recognised_by_its_signature_and_by_no_other(name: str) -> None:
     names = signature_of(name)
     assert names
     for file in (names, [*names, *ROWS.get(name, {})]):
-        assert [other for other in keymap_names() if load_keymap(other).fits(file)] == [name]
-        found = recognise(file)
+        assert [other for other in keymap_names() if load_keymap(other).fits(file, QUESTIONS)] == [name]
+        found = recognise(file, QUESTIONS)
         assert isinstance(found, KeyMap)
         assert found.name == name
     for missing in range(len(names)):
-        other = recognise(names[:missing] + names[missing + 1 :])
+        other = recognise(names[:missing] + names[missing + 1 :], QUESTIONS)
         assert other is None or other.name != name
 
 
@@ -79,6 +134,13 @@ def test_has_a_summary_and_no_row_that_another_hides(name: str) -> None:
         example = row.replace("{}", "x")
         first = next(i for i, (pattern, _) in enumerate(keymap.rules) if pattern.fullmatch(example))
         assert first == index, f"the row {row!r} is hidden by {keymap.patterns[first]!r}"
+
+
+def test_files_of_our_own_are_renamed_for_models_that_name_it_otherwise_alone() -> None:
+    names = signature_of("blip2_frames")
+    assert recognise(names) is None
+    assert recognise(names, ["compressor.t5_proj.weight"]) is None
+    assert recognise(names, QUESTIONS) is load_keymap("blip2_frames")
 
 
 @pytest.mark.parametrize(("name", "old"), [(name, old) for name, rows in ROWS.items() for old in rows])

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from lavis.runners.batching import accumulation_for
 from lavis.runners.optim import Accumulation, build_optimizer, describe_groups, parameter_groups, set_rate
 from tests.parity_cases.calce_optim import cases
+from tests.parity_cases.meco_training import cases as recipes
 
 
 class Parts(nn.Module):
@@ -79,3 +81,37 @@ def test_accumulation_of_calce_adds_and_carries_over() -> None:
     accumulation = Accumulation(size=2, batches=5, mode="sum", leftover="carry")
     assert [accumulation.weight(i, 4) for i in range(5)] == [1.0] * 5
     assert [accumulation.ends_step(i) for i in range(5)] == [False, True, False, True, False]
+
+
+def test_vectors_decay_where_asked_for() -> None:
+    groups = parameter_groups(
+        Parts().named_parameters(), learning_rate=1.0, weight_decay=0.1, no_decay=["bias", "norm."], decay_vectors=True
+    )
+    decaying = next(group["names"] for group in groups if group["weight_decay"])
+    assert decaying == ["proj.weight", "ln_vision.weight"]
+    groups = parameter_groups(
+        Parts().named_parameters(), learning_rate=1.0, weight_decay=0.1, no_decay=["bias"], decay_vectors=True
+    )
+    assert "norm.weight" in next(group["names"] for group in groups if group["weight_decay"])
+
+
+@pytest.mark.parametrize(("wanted", "size", "world", "count"), [(256, 4, 8, 8), (256, 8, 1, 32), (32, 2, 4, 4)])
+def test_the_samples_of_a_step_are_kept_on_any_number_of_processes(
+    wanted: int, size: int, world: int, count: int
+) -> None:
+    assert accumulation_for(wanted, size, world) == count
+
+
+def test_a_step_of_no_whole_iterations_is_an_error() -> None:
+    message = r"global_batch_size 32 is no multiple of run.batch_size 3 times 2 processes; set .* to 1, 2, 4, 8, 16"
+    with pytest.raises(ValueError, match=message):
+        accumulation_for(32, 3, 2)
+    with pytest.raises(ValueError, match="start a number that divides it"):
+        accumulation_for(32, 1, 3)
+
+
+def test_recorded_recipes(golden_dir: Path) -> None:
+    """Of MeCo: what learns in each stage at which rate, and five steps."""
+    compared = {name: compare() for name, compare in recipes(golden_dir / "meco") if name.startswith("training/")}
+    assert len(compared) >= 9
+    assert max(compared.values()) < 1e-5 * 2

@@ -64,8 +64,11 @@ def test_a_question_may_point_to_seconds() -> None:
 
 def test_a_long_video_is_measured_in_frames_of_its_own() -> None:
     grid = Grid.of(100, Moment(0, 1000), 1.0)
-    assert grid.step == 10
-    assert grid.frames([(100, 205)]).tolist() == [[10, 20.5]]
+    assert grid.seconds(99) == pytest.approx(999)  # the last of the frames that would be looked at, were it all of them
+    assert grid.seconds(100) == grid.end == 1000
+    assert grid.frames([(0, 999), (500, 1000)])[:, 1].tolist() == pytest.approx([99, 99.1], abs=0.01)
+    assert [grid.position(time) for time in (999, -5, 2000)] == pytest.approx([99, 0, 99])
+    assert Grid.of(40, Moment(0, 20), 1.0).step == 0.5
     assert Grid.of(100, Moment(0, 1000), 1.0, index_is_second=True).step == 1
 
 
@@ -103,7 +106,7 @@ def test_windows_are_where_an_events_similarity_is_high() -> None:
 def test_a_video_of_ten_times_the_frames_has_windows_in_seconds() -> None:
     said = output("he cooks<ent>", [3, 4, 8], [peak(5, 9)])
     found = codec(compare=False).decode(said, sample(duration=200.0))
-    assert [m.to_list() for m in found.moments] == [[50, 90]]
+    assert [m.to_list() for m in found.moments] == [pytest.approx([52.37, 94.26], abs=0.01)]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +128,20 @@ def test_suppressed_windows() -> None:
     assert sorted(m.score for m in kept if m.score is not None) == pytest.approx([0, 0.9])
 
 
+def test_windows_are_ranked_by_cosine_or_by_probability() -> None:
+    broad, narrow = peak(0, 14), [0.8 if 17 <= i <= 18 else -0.9 for i in range(20)]
+    said = output("one<ent>two<ent>", [3, 8, 4, 8], [broad, narrow])
+    cosines = codec(compare=False).decode(said, sample()).moments
+    assert [(m.start, round(m.score or 0, 2)) for m in cosines] == [(0, 0.9), (17, 0.8)]
+    probabilities = codec(compare=False, confidence="probability").decode(said, sample()).moments
+    assert [m.start for m in probabilities] == [17, 0]
+    assert probabilities[0].score == pytest.approx(0.5, abs=1e-3)
+
+
 def test_settings_out_of_range_are_refused() -> None:
-    for fields in ({"fps": 0}, {"threshold": 1.0}, {"nms": 0}, {"suppressed": "some"}, {"strip": "all"}):
+    for fields in (
+        {"fps": 0}, {"threshold": 1.0}, {"nms": 0}, {"suppressed": "some"}, {"strip": "all"}, {"confidence": "high"},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="codec"):
             codec(**fields)
 

@@ -63,6 +63,20 @@ def test_our_own_predictions() -> None:
     assert found.headline == {"R@0.3": 1, "R@0.5": 1, "R@0.7": 1, "mIoU": 1}
 
 
+@pytest.mark.parametrize(
+    ("times", "failed", "recall"),
+    [([1, 5], 0, 1), ([5, 1], 0, 0), ([1], 1, 0), ([], 1, 0), ([1, None], 1, 0), ([1, 3, 5], 1, 0), (None, 1, 0)],
+)
+def test_our_own_predictions_of_match_tokens(times: Any, failed: int, recall: int) -> None:
+    truth = [{"qid": 1, "vid": "a", "duration": 9, "relevant_windows": [[1, 5]]}]
+    told = {"id": "1", "moments": [[1, 5]], "text": "1 - 5 seconds", "details": {"frames": times, "times": times}}
+    found = score("etchat_charades", [told], truth)
+    # Tokens count, and not the windows that the text tells besides.
+    assert (found.figures["failed"], found.headline["R@0.7"]) == (failed, recall)
+    other = {**told, "details": {"ent_inds": []}}
+    assert score("etchat_charades", [other], truth).headline["R@0.7"] == 1
+
+
 def test_rows_of_one_video_are_told_apart_by_their_query() -> None:
     rows = [row("a", [1, 5], [1, 5]), {**row("a", [1, 5], [1, 2]), "query": "another"}]
     assert score("etchat_charades", rows).figures["total"] == 2

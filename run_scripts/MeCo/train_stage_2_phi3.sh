@@ -1,0 +1,2 @@
+#!/bin/sh
+exec "$(dirname "$0")/_train.sh" experiments/meco/stage2_phi3 "$@"
