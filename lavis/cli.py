@@ -272,7 +272,9 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("out", help=".safetensors file, or a folder for model.safetensors")
     convert.add_argument("--family", help="key map; by default recognised by the names in the file")
     convert.add_argument(
-        "--merge", action="store_true", help="source is ours (or a run's folder): write the whole model, adapters merged"
+        "--merge",
+        action="store_true",
+        help="source is ours (or a run's folder): write all of the model, adapters merged",
     )
     convert.add_argument("--cfg-path", dest="config", help="configuration whose model the result must fit")
     _add_options(convert)

@@ -64,7 +64,7 @@ class GenerationConfig:
 
     num_beams: int = 5  # beams, at least 1; 1 is greedy
     max_new_tokens: int = 70  # tokens, at least 1
-    min_length: int = 1  # tokens, at least 0
+    min_length: int = 1  # tokens of an answer and one more, at least 0
     length_penalty: float = 1.0  # exponent of the length a beam's score is divided by
     # 1 is none; above 0; tokens of the prompt and of the answer so far count, added special tokens do not
     repetition_penalty: float = 1.0

@@ -1,4 +1,4 @@
-"""``lavis convert --merge``: what a training left becomes one file with everything in it, adapters added to the weights.
+"""``lavis convert --merge``: what a training left becomes one file with all weights, adapters added to them.
 
 A checkpoint of ours holds what learned, and says where all else came from: base weights, the stages before. The merged
 file needs none of these any more, nor a LoRA: it answers as the training's model does, begins a further stage, or goes

@@ -132,11 +132,15 @@ SOURCES: tuple[DataSource, ...] = (
     ),
     DataSource(
         "E.T. Instruct 164K",
-        "`PolyU-ChenLab/ET-Instruct-164K` on the Hugging Face hub; MeCo's file is not published",
+        "`PolyU-ChenLab/ET-Instruct-164K` on the Hugging Face hub; MeCo's file is not published, the command makes one",
         "annotations 85 + 82 MB, videos 250 GB (3 frames a second, 224 pixels)",
         "CC BY-NC-SA 4.0 (card)",
         "et_instruct_164k",
         ("et_instruct", "meco/et_instruct"),
+        (
+            "meco_annotations.py data/et_instruct_164k/et_instruct_164k_vid.json "
+            "--out data/et_instruct_164k/et_instruct_164k_meco.json --on-bad-row skip",
+        ),
     ),
     DataSource(
         "E.T. Bench",
@@ -144,7 +148,7 @@ SOURCES: tuple[DataSource, ...] = (
         "annotations 9 MB, videos 149 GB (251 h)",
         "CC BY-NC-SA 4.0 (card)",
         "etbench",
-        ("et_bench",),
+        ("et_bench", "meco/et_bench"),
     ),
     DataSource(
         "MMDuetIT, Shot2Story-MAGQA",

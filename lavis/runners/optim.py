@@ -19,7 +19,7 @@ NO_DECAY = ("bias", "ln", "bn")
 
 
 def decays(name: str, parameter: torch.Tensor, no_decay: Sequence[str] = NO_DECAY, vectors: bool = False) -> bool:
-    """Whether weight decay applies: two or more dimensions (or ``vectors``), and no part of the name in ``no_decay``."""
+    """Whether weight decay applies: two or more dimensions (or ``vectors``), and none of ``no_decay`` in the name."""
     return (vectors or parameter.ndim >= 2) and not any(part in name for part in no_decay)
 
 

@@ -16,7 +16,7 @@ class ModelOutput:
     """Raw output for one sample.
 
     Args:
-        text: generated text, special tokens removed.
+        text: generated text; of special tokens those that a system added stay (``<ent>``), others are removed.
         token_ids: generated ids, end token excluded.
         sequence_score: length-normalised log probability of the text, ``None`` if the decoder gave none.
         frame_scores: ``[T, num_scores]`` of a head, ``None`` without one.

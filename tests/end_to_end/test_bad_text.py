@@ -87,7 +87,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Texts that the language model says next."""
     coming: list[str] = []
 
-    def generate(model: T5, packed: Packed, generation: GenerationConfig) -> list[ModelOutput]:
+    def generate(model: T5, packed: Packed, generation: GenerationConfig, *more: object) -> list[ModelOutput]:
         return [ModelOutput(coming.pop(0), sequence_score=-0.5) for _ in range(packed.embeds.shape[0])]
 
     monkeypatch.setattr(T5, "generate", generate)

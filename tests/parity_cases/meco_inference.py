@@ -73,7 +73,7 @@ def _record(folder: Path, run: str, recorded: Row) -> Callable[[], float]:
         assert row["a"] == recorded["text"]
         ours, theirs = np.array(row["vl_sims"]), np.array(recorded["vl_sims"])
         assert ours.shape == theirs.shape, f"vl_sims: {ours.shape} where {theirs.shape} were recorded"
-        return max(float(np.abs(ours - theirs).max(initial=0)), abs(row["scale"] - recorded["scale"]))
+        return max(float(np.abs(ours - theirs).max(initial=0)), abs(float(row["scale"]) - float(recorded["scale"])))
 
     return compare
 

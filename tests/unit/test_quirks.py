@@ -34,6 +34,10 @@ CONFIGS = {
     "MR.BLIP QA": ["mr_blip/nextgqa"],
     "MR.BLIP TAL": ["mr_blip/anet_tal"],
     "MR.BLIP relative": [],
+    "MeCo": ["meco/stage3_phi3", "meco/stage3_minicpmv_qwen2"],
+    "E.T. Chat": ["etchat/stage3_phi3"],
+    "MeCo Phi-3, E.T. Chat": ["meco/stage3_phi3", "etchat/stage3_phi3"],
+    "MeCo, E.T. Chat inference": ["meco/etbench", "meco/charades_sta", "meco/qvhighlights", "etchat/etbench"],
     "all": ["calce/qvh_stage1", "mr_blip/qvh"],
 }
 SETTINGS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The stages of E.T. Chat and MeCo: their settings, what learns at full size, their scripts, and what is laid upon them."""
+"""The stages of E.T. Chat and MeCo: settings, what learns at full size, scripts, and what is laid upon them."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class StructureContrast(FrameHead):
         self.weight = weight
         # A vector of one, since what shards parameters wants a dimension; published files have a number.
         self.logit_scale = nn.Parameter(torch.tensor([math.log(1 / temperature)]))
-        self.register_load_state_dict_pre_hook(_as_vector)
+        self.register_load_state_dict_pre_hook(_as_vector)  # type: ignore[no-untyped-call]
         self._tokens: Sequence[str] = ()
 
     def bind(self, language_model: Any, tokens: Sequence[str]) -> None:

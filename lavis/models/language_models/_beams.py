@@ -39,7 +39,8 @@ def search(
         return_dict_in_generate=True,
         output_scores=True,
         pad_token_id=pad_id,
-        eos_token_id=[ends.eos, *(stop[0] for stop in ends.stops if len(stop) == 1)],
+        eos_token_id=ends.single,
+        **({"min_new_tokens": generation.min_length - 1} if generation.min_length > 1 else {}),
     )
     return [until(row, ends) for row in output.sequences.tolist()], output.sequences_scores.tolist()
 

@@ -62,13 +62,25 @@ class Ends:
     eos: int
     stops: tuple[tuple[int, ...], ...] = ()
 
+    @property
+    def single(self) -> list[int]:
+        """Ids that end an answer by themselves."""
+        return [self.eos, *(stop[0] for stop in self.stops if len(stop) == 1)]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest end."""
+        return max(1, *map(len, self.stops)) if self.stops else 1
+
     def closing(self, ids: Tensor) -> Tensor:
         """``[B]``: how many of the last of ``ids [B, n]`` end an answer, 0 where it goes on."""
         found = (ids[:, -1] == self.eos).long()
         for stop in self.stops:
             if len(stop) <= ids.shape[1]:
-                tail = ids[:, -len(stop) :] == torch.tensor(stop, device=ids.device)
-                found = torch.where(tail.all(dim=1), len(stop), found)
+                ended = torch.ones_like(found, dtype=torch.bool)
+                for back, token in enumerate(reversed(stop), start=1):
+                    ended &= ids[:, -back] == token
+                found = torch.where(ended, len(stop), found)
         return found
 
 
@@ -105,7 +117,7 @@ def write(
         token, score = chooser(logits)
         ids[alive, count - 1] = token
         total[alive] += score
-        closing = ends.closing(ids[alive, :count])
+        closing = ends.closing(ids[alive, max(count - ends.longest, 0) : count])
         lengths[alive] = count - closing
         rows = ((closing == 0) & (room[alive] > count)).nonzero()[:, 0]
         if not len(rows):

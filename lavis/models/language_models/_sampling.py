@@ -72,6 +72,8 @@ class Chooser:
         penalties: repetition penalty of each row.
         draws: random numbers of each row; not needed without a temperature.
         ignored: ids that a repetition penalty leaves alone.
+        ends: ids that end an answer, which are not chosen before it has ``min_length`` tokens, counting a start token
+            as encoder-decoders have it.
 
     Raises:
         ValueError: if there is a temperature, but nothing to draw with.
@@ -84,7 +86,9 @@ class Chooser:
         penalties: Sequence[float],
         draws: Sequence[DrawSource] | None = None,
         ignored: Sequence[int] = (),
+        ends: Sequence[int] = (),
     ) -> None:
+        self._ends = list(ends)
         self._settings = settings
         self._ids = ids
         self._ignored = ignored
@@ -102,6 +106,9 @@ class Chooser:
     def __call__(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``[B]`` and their log probabilities ``[B]``, given ``logits [B, V]``."""
         scores = self._penalised(logits.float())
+        if self._step + 1 < self._settings.min_length:
+            scores = scores.clone()
+            scores[:, self._ends] = -torch.inf
         tokens = scores.argmax(dim=1) if self._numbers is None else self._drawn(scores)
         self._step += 1
         if self._seen is not None:

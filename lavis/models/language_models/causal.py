@@ -181,7 +181,7 @@ class Causal(LanguageModel):
         else:
             penalties = asked.penalties if asked is not None else [generation.repetition_penalty] * len(names)
             draws = asked.draws if asked is not None else None
-            chooser = Chooser(packed.ids, generation, penalties, draws, self.answers.added)
+            chooser = Chooser(packed.ids, generation, penalties, draws, self.answers.added, ends.single)
             ids, scores = write(self, packed, chooser, ends, room, watcher)
         outputs = self.answers.outputs(ids, scores, names, generation.stops, generation.special_tokens)
         if watcher is None:

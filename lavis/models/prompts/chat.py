@@ -170,8 +170,8 @@ class Chat(Prompt):
     def _options(self, sample: VideoSample) -> str:
         if not 0 < len(sample.options) <= len(ascii_uppercase):
             raise ValueError(
-                f"sample {sample.id}: prompt.question shows options, of which letters tell 1 to {len(ascii_uppercase)}, "
-                f"but this question has {len(sample.options)}"
+                f"sample {sample.id}: prompt.question shows options, which must be 1 to {len(ascii_uppercase)}, but "
+                f"there are {len(sample.options)}"
             )
         lettered = zip(ascii_uppercase, sample.options, strict=False)
         return "\n".join(

@@ -10,7 +10,7 @@ import pytest
 from lavis.common.config import list_configs
 from lavis.preparation.data_sources import SOURCES, DataSource, layouts_table, sources_table
 
-NOT_DOWNLOADED = {"sample_corpus"}
+NOT_DOWNLOADED = {"sample_corpus", "sample_conversations"}
 
 
 def test_every_configured_data_set_has_one_source() -> None:

@@ -146,6 +146,21 @@ def same(left: ModelOutput, right: ModelOutput) -> None:
     assert left.sequence_score == pytest.approx(right.sequence_score, abs=1e-3)
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_an_answer_does_not_end_before_its_least_length(beams: int) -> None:
+    model = build()
+    packed = prompts(model, *QUESTIONS)
+    settings = replace(GREEDY, num_beams=beams)
+    tokens = {output.token_ids[0] for output in model.generate(packed, settings)}
+    model.answers.ends = lambda stops: Ends(1, tuple((token,) for token in tokens))  # type: ignore[method-assign]
+    if beams == 1:
+        assert not any(output.token_ids for output in model.generate(packed, settings))
+    for least in (2, 6):
+        found = model.generate(packed, replace(settings, min_length=least))
+        assert all(len(output.token_ids) >= least - 1 for output in found)
+        assert all(not tokens & set(output.token_ids) for output in found)
+
+
 def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_read() -> None:
     model = build(max_position_embeddings=12)
     packed = prompts(model, "man", "red camera runs to open door and subtitle", frames=8)

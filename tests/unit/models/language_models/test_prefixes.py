@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 import torch
 
+from lavis.models.language_models import _prefixes
 from lavis.models.language_models._prefixes import find_shared
 from lavis.models.language_models.causal import Causal
 from lavis.structures import Block, Packed, Passage, Text, TimedTokens, Visual
@@ -85,6 +87,43 @@ def test_states_and_logits_are_those_of_reading_everything(
                 own.keep(rows) if len(rows) < 6 else None
             stepped, expected = (model.step(own, extra[rows]) for own in (state, plain_state))
             torch.testing.assert_close(stepped, expected, atol=1e-5, rtol=1e-5)
+
+
+def drawn(model: Causal, seed: int) -> Packed:
+    """Rows that share words, frames, words behind frames, or nothing; some show frames twice."""
+    draw = random.Random(seed)
+    rows, tokens = [], []
+    for _ in range(draw.randint(2, 7)):
+        video = draw.choice("abc")
+        count = len(VIDEOS[video].tokens)
+        parts: list[Any] = [Text(draw.choice(["Given the", "Given", "Query: man"])), Visual(0, draw.choice([count, 6]))]
+        parts.append(Passage((Text(draw.choice(["man talks", "dog", "man talks to camera"])),)))
+        if draw.random() < 0.4:
+            parts += [Visual(draw.choice([0, 2]), 5), Passage((Text(draw.choice(["blue", "red door"])),))]
+        rows.append(Prompt([Block(parts)]))
+        tokens.append(VIDEOS[video])
+    return model.pack(rows, tokens)
+
+
+@pytest.mark.parametrize("two_way", [False, True])
+def test_drawn_batches_read_apart_are_read_alike(two_way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("qwen2", two_way, num_hidden_layers=3)
+    monkeypatch.setattr(_prefixes, "WORTH", 10.0)  # also where it saves nothing
+    apart = 0
+    for seed in range(25):
+        packed = drawn(model, seed)
+        shared = find_shared(packed, two_way)
+        apart += shared is not None
+        results = []
+        for together in (True, False):
+            monkeypatch.setattr(model, "_can_share", lambda packed, together=together: together)
+            with torch.no_grad():
+                state, logits = model.prefill(packed, TAPS)
+                states = [state.states[tap][packed.mask.bool()] for tap in TAPS]
+                results.append([*states, logits, model.step(state, model.embed(torch.full((len(logits), 1), 7)))])
+        for ours, plain in zip(*results, strict=True):
+            torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
+    assert apart > 15
 
 
 def test_frames_that_see_each_other_are_not_torn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
