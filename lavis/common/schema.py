@@ -66,7 +66,7 @@ class GenerationConfig:
     max_new_tokens: int = 70  # tokens, at least 1
     min_length: int = 1  # tokens of an answer and one more, at least 0
     length_penalty: float = 1.0  # exponent of the length a beam's score is divided by
-    # 1 is none; above 0; tokens of the prompt and of the answer so far count, added special tokens do not
+    # 1 is none; above 0; of the answer's tokens, and with one beam of a decoder of the prompt's but not added ones
     repetition_penalty: float = 1.0
     # other ones for samples of a kind, with one beam
     repetition_penalty_of_kind: Mapping[str, float] = field(default_factory=dict)

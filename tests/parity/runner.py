@@ -3,7 +3,8 @@
 A module ``tests/parity_cases/<system>_<topic>.py`` offers ``cases(golden)``, which yields pairs of a name and a
 callable. ``golden`` is the folder of that one system. The callable returns the largest difference it found; it raises
 ``AssertionError`` with an explanation where that is too large, and ``unittest.SkipTest`` (or ``pytest.skip``) where
-something that the comparison needs is absent. ``SYSTEM = "calce"`` in the module overrides the name of the file.
+something that the comparison needs is absent. ``SYSTEM = "calce"`` in the module overrides the name of the file;
+``TOLERANCE = 1e-5`` is the largest difference that any of its cases may return.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ Status = Literal["ok", "FAIL", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One comparison, not yet run."""
+    """One comparison, not yet run; it fails where it returns more than ``tolerance``."""
 
     system: str
     name: str
     compare: Callable[[], float]
+    tolerance: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,10 @@ def load(module_name: str) -> ModuleType:
 def cases_of(module_name: str, system: str, folder: Path) -> Iterator[Case]:
     """The cases of one module; what goes wrong while it lists them is a failing case of its own."""
     try:
-        for name, compare in load(module_name).cases(folder):
-            yield Case(system, name, compare)
+        module = load(module_name)
+        tolerance = getattr(module, "TOLERANCE", math.inf)
+        for name, compare in module.cases(folder):
+            yield Case(system, name, compare, tolerance)
     except Exception as error:
         problem = error
 
@@ -128,6 +132,8 @@ def run(case: Case) -> Outcome:
         raise
     if not math.isfinite(difference):
         return outcome("FAIL", reason=f"the largest difference is {difference}")
+    if difference > case.tolerance:
+        return outcome("FAIL", difference, f"the largest difference is {difference:.3g}, allowed is {case.tolerance:.0e}")
     return outcome("ok", difference)
 
 

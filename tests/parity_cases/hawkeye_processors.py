@@ -26,7 +26,7 @@ from lavis.structures import Moment
 from tests.parity_cases._shuffles import NumpyShuffles
 
 SYSTEM = "hawkeye"
-TOLERANCE = 1e-9
+TIME_TOLERANCE = 1e-9
 PIXEL_TOLERANCE = 1e-5
 THINNED = 8
 """Recorded pixels are every eighth of a row and of a column."""
@@ -176,7 +176,7 @@ def _allowed(sampler: Segments, info: VideoInfo, clip: Moment | None, recorded: 
 
 def _near(ours: Sequence[float], recorded: Sequence[float]) -> float:
     gap = max(abs(a - b) for a, b in zip(ours, recorded, strict=True))
-    assert gap <= TOLERANCE, f"ours: {ours}, recorded: {recorded}"
+    assert gap <= TIME_TOLERANCE, f"ours: {ours}, recorded: {recorded}"
     return gap
 
 

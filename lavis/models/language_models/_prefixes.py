@@ -122,7 +122,7 @@ def _groups(
     order = sorted(range(len(sizes)), key=lambda i: prints[i, : sizes[i]].tobytes())
     common = []
     for a, b in pairwise(order):
-        limit = min(sizes[a], sizes[b]) - 1
+        limit = max(min(sizes[a], sizes[b]) - 1, 0)
         differs = np.flatnonzero(prints[a, :limit] != prints[b, :limit])
         common.append(_whole([spans[a], spans[b]], int(differs[0]) if len(differs) else limit))
     groups: list[tuple[list[int], int]] = [([i], 0) for i in order]

@@ -237,10 +237,10 @@ class Causal(LanguageModel):
     ) -> tuple[DecodeState, Tensor]:
         """The beginnings, then for every row what follows its own."""
         begin, rest = shared.begin_mask, shared.rest_mask
-        spans = [
-            [(int(source[start]), int(source[end - 1]) + 1) for start, end in own]
-            for source, own in zip(shared.source, packed.spans(), strict=True)
-        ]
+        spans: list[list[tuple[int, int]]] = [[] for _ in packed.mask]
+        if self.two_way_frames:
+            places = zip(shared.source.tolist(), packed.spans(), strict=True)
+            spans = [[(source[start], source[end - 1] + 1) for start, end in own] for source, own in places]
         at_start = [[span for span in spans[row] if span[1] <= begin.shape[1]] for row in shared.leaders.tolist()]
         with self.precision(), tapped(self.model, taps) as first:
             self.model.base_model(

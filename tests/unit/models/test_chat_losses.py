@@ -10,6 +10,7 @@ import torch
 from lavis.common.config import load_config
 from lavis.models.build import build_model
 from lavis.models.video_llm import VideoLLM
+from lavis.runners.activations import checkpoint_activations
 from lavis.structures import Batch, Frames, Moment, Turn, VideoSample
 
 
@@ -97,3 +98,23 @@ def test_a_sample_without_an_event_teaches_the_head_nothing(model: VideoLLM) -> 
     given.samples[0] = VideoSample("row0", "clip.mp4", "a man", 3.0, moments=[Moment(0, 2)])
     (own,) = (value.detach() for name, value in model(given).items() if name != "lm")
     assert own > 0
+
+
+@pytest.mark.parametrize("name", ["tiny/meco", "tiny/meco_qwen2", "tiny/etchat"])
+def test_recomputed_activations_give_the_same_gradients(name: str) -> None:
+    """Also of the states that heads look at, which are noted on the way."""
+    node = load_config(name)["model"]
+    node["language_model"]["lora"]["dropout"] = 0.0
+    node["compressor"]["qformer"]["dropout"] = 0.0
+    given = batch(4)
+    given.samples[0] = VideoSample("row0", "clip.mp4", "a man", 4.0, moments=[Moment(1, 3)])
+    found = []
+    for way in ("none", "torch"):
+        torch.manual_seed(0)
+        model = build_model({**node, "processor": None}).train()
+        assert bool(checkpoint_activations(model, way)) == (way == "torch")  # type: ignore[arg-type]
+        torch.stack(list(model(given).values())).sum().backward()
+        found.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for key, expected in found[0].items():
+        torch.testing.assert_close(found[1][key], expected, rtol=1e-5, atol=1e-7)

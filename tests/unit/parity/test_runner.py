@@ -85,6 +85,21 @@ def test_one_failure_fails(
     assert "1 ok, 1 failed" in printed
 
 
+@pytest.mark.parametrize(("difference", "code"), [(1e-4, 0), (1.1e-4, 1), (4.5, 1)])
+def test_tolerance_of_a_case_file(
+    golden: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    difference: float,
+    code: int,
+) -> None:
+    module = SimpleNamespace(cases=lambda folder: iter([("logits", lambda: difference)]), TOLERANCE=1e-4)
+    monkeypatch.setattr(runner, "modules", lambda: iter([("calce", "calce_text")]))
+    monkeypatch.setattr(runner, "load", lambda name: module)
+    assert command.main(["--golden", str(golden)]) == code
+    assert ("allowed is 1e-04" in capsys.readouterr().out) == bool(code)
+
+
 def test_fail_fast_and_json(golden: Path, given: Callable[[Cases], list[Path]]) -> None:
     given([("a", differs), ("b", lambda: 0.0)])
     out = golden / "deep" / "out.json"
