@@ -169,7 +169,7 @@ def _inference(golden: Path, folder: Path, run: str, recorded: Mapping[str, Any]
     ids = arrays.get(f"{run}_input_ids", arrays.get("input_ids"))
     assert ids is not None, f"no ids are recorded for {run}"
     name = _template_of(_load(folder / "meta.json", {}))
-    start = recorded["prompt"].rsplit(TEMPLATES[name].assistant, 1)[1]
+    start = recorded["prompt"].rsplit(TEMPLATES[name].assistant, 1)[1].lstrip(" ")  # the prompt puts its own blank
     tokens = _frames(len(arrays["video"]))
     extra = {"src": recorded["src"]} if recorded.get("src") else {}
     sample = VideoSample("asked", "video.mp4", recorded["query"], float(len(tokens)), extra=extra)

@@ -37,6 +37,7 @@ CONFIGS = {
     "MeCo": ["meco/stage3_phi3", "meco/stage3_minicpmv_qwen2"],
     "E.T. Chat": ["etchat/stage3_phi3"],
     "MeCo Phi-3, E.T. Chat": ["meco/stage3_phi3", "etchat/stage3_phi3"],
+    "E.T. Chat inference": ["etchat/etbench"],
     "MeCo Qwen2 stage 1": ["meco/stage1_minicpmv_qwen2"],
     "MeCo, E.T. Chat stage 2": ["meco/stage2_phi3", "meco/stage2_minicpmv_qwen2", "etchat/stage2_phi3"],
     "MeCo, E.T. Chat stage 3": ["meco/stage3_phi3", "meco/stage3_minicpmv_qwen2", "etchat/stage3_phi3"],
