@@ -18,6 +18,7 @@ import numpy as np
 from lavis.models.codecs._marks import MATCH
 from lavis.models.codecs._segments import EVENT
 from lavis.models.prompts.chat import PLACEHOLDERS, Chat
+from lavis.scoring.etbench.requests import GVQ, IN_MIND, OF_TASK
 from lavis.scoring.meco.structural_tokens import StructuralTokens
 from lavis.structures import Prediction, Subtitle, Turn, VideoSample
 
@@ -31,11 +32,6 @@ TOPIC = "daily activities"
 
 _VIDEO = "You are given a video about {query}. "
 _FIND = f"You are given a video about {TOPIC}. Watch the video carefully and find the "
-_MAJOR = (
-    "Densely summarize the video by localizing clips that depict a series of major activity events and briefly "
-    "describing each event. The event descriptions should start with action verbs."
-)
-_IN_MIND = "Watch the video carefully with the question {query} in mind and find the clip that contains the answer. "
 _FORMAT = "The format of your response should be: "
 
 
@@ -66,38 +62,34 @@ KINDS: Mapping[str, Kind] = {
         "at <time>'. You must represent the time in seconds.",
     ),
     "actions": Kind(
-        _FIND + "clips that show the action: '{query}'. Provide a concise description for each clip with "
-        "action-centric temporal and spatial details.",
+        _FIND + "clips that show the action: '{query}'. " + OF_TASK["tal"],
         _FIND + "clips that show the action: '{query}'. " + _FORMAT + "'The action happens in <start time> - <end "
         "time>, <start time> - <end time>, ...'. You must represent start and end times in seconds.",
     ),
     "summary": Kind(
-        _VIDEO + "Summarize the video into a brief synopsis by focusing on the clips that contain the most important "
-        "visual cues related to the topic.",
+        _VIDEO + OF_TASK["evs"],
         _VIDEO + "Watch the video carefully and find the clips that summarize it. " + _FORMAT + "'The summary locates "
         "in <start time> - <end time>, <start time> - <end time>, ...'. You must represent start and end times in "
         "seconds.",
         optional=True,
     ),
     "dense_captioning": Kind(
-        _VIDEO + _MAJOR,
+        _VIDEO + OF_TASK["dvc"],
         _VIDEO + "Watch the video carefully and densely describe its events in time order. " + _FORMAT + "'<start "
         "time> - <end time> seconds, <description>.' You must represent start and end times in seconds.",
         optional=True,
     ),
     "step_captioning": Kind(
-        _VIDEO + "Localize a series of clips that contain the major steps in the video and briefly describe each clip.",
+        _VIDEO + OF_TASK["slc"],
         _VIDEO + "Watch the video carefully and identify its key steps in time order. " + _FORMAT + "'<start time> - "
         "<end time> seconds, <step>.' You must represent start and end times in seconds.",
         optional=True,
     ),
     GROUNDED_QA: Kind(
-        _IN_MIND + "Provide a detailed description of the clip and give the answer.",
-        _IN_MIND + "Give the answer and the times of the clip. " + _FORMAT + "'<answer>. The relevant event happens in "
+        IN_MIND + OF_TASK["epm"],
+        IN_MIND + "Give the answer and the times of the clip. " + _FORMAT + "'<answer>. The relevant event happens in "
         "<start time> - <end time>'. You must represent start and end times in seconds.",
-        _IN_MIND + "Provide your analysis of the clip that supports your answer and finally provide the answer by "
-        "choosing from the given options and end your response with 'Therefore, the answer is ...'. Here are the "
-        "options:\n{options}",
+        GVQ,
     ),
     QUESTION: Kind("{query}", "{query}", seeks=False),
 }
@@ -243,3 +235,16 @@ def _saliency(model: VideoLLM, sample: VideoSample, prediction: Prediction) -> l
     shares = StructuralTokens(rows, events, float(told["scale"])).probabilities()[events].mean(axis=0)
     grid = grid_of(sample, len(shares))
     return [(grid.seconds(frame), float(share)) for frame, share in enumerate(shares)]
+
+
+_FUNCTION_WORDS = frozenset(
+    ("a an the is are was were be been being am of in on at to from by with for and or but as it its this that these "
+    "those he she they his her their him them who which what while then there into onto over under up down out off "
+    "some any do does did has have had will would can could about").split()
+)
+
+
+def content_words(query: str) -> list[str]:
+    """Words of a query that are no function words, in order: a stand-in for annotated ``items``."""
+    words = [word.strip(".,!?;:\"'()").lower() for word in query.split()]
+    return list(dict.fromkeys(word for word in words if word and word not in _FUNCTION_WORDS))

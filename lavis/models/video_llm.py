@@ -296,7 +296,7 @@ class VideoLLM(nn.Module):
             VideoDecodeError: if the file cannot be read.
             ValueError: if this cannot be asked, or not of this model; says why.
         """
-        words = content_words(question) if items is None else items
+        words = one_video.content_words(question) if items is None else items
         sample = one_video.sample_of(
             self, video, question, kind, list(options), list(times), subtitles, speech, prior, words
         )
@@ -366,18 +366,3 @@ def _freeze_modes(module: nn.Module, keep: nn.Module | None) -> None:
             return
     for child in module.children():
         _freeze_modes(child, keep)
-
-
-_FUNCTION_WORDS = frozenset(
-    (
-        "a an the is are was were be been being am of in on at to from by with for and or but as it its this that these "
-        "those he she they his her their him them who which what while then there into onto over under up down out off "
-        "some any do does did has have had will would can could about"
-    ).split()
-)
-
-
-def content_words(query: str) -> list[str]:
-    """Words of a query that are no function words, in order: a stand-in for annotated ``items``."""
-    words = [word.strip(".,!?;:\"'()").lower() for word in query.split()]
-    return list(dict.fromkeys(word for word in words if word and word not in _FUNCTION_WORDS))

@@ -14,40 +14,18 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import Literal
 
+from lavis.scoring.etbench.requests import GVQ, OF_SOURCE, OF_TASK
+
 GvqOptions = Literal["all", "four"]
 
 FORMAT, WATCH = "The format of your response should", "Watch the video carefully"
 QUESTION, OPTIONS = "Now I give you the question: ", ". The options are"
 _NAMES = (("visual event", "clip"),)
 
-_ACTIVITIES = (
-    "Densely summarize the video by localizing clips that depict a series of major activity events and briefly "
-    "describing each event. The event descriptions should "
-)
-UP_TO_FORMAT = {
-    "tvg": "Provide a detailed description of the clip.",
-    "eca": "Provide a detailed description of the clip.",
-    "epm": "Provide a detailed description of the clip and give the answer.",
-    "tal": "Provide a concise description for each clip with action-centric temporal and spatial details.",
-    "vhd": "Provide a detailed summary rich in important visual activities for the user to better understand the "
-    "moment.",
-    "tem": "Provide a detailed description of the moment.",
-}
-"""What is requested in place of everything from ``FORMAT`` on."""
-UP_TO_WATCH = {
-    "evs": "Summarize the video into a brief synopsis by focusing on the clips that contain the most important visual "
-    "cues related to the topic.",
-    "dvc": f"{_ACTIVITIES}start with action verbs.",
-    "slc": "Localize a series of clips that contain the major steps in the video and briefly describe each clip.",
-}
-"""What is requested in place of everything from ``WATCH`` on."""
-OF_SOURCE = {("dvc", "youcook2"): f"{_ACTIVITIES}be in an imperative form."}
-"""Requests for a task's videos of one source, before those of the task."""
-GVQ = (
-    "Watch the video carefully with the question {query} in mind and find the clip that contains the answer. Provide "
-    "your analysis of the clip that supports your answer and finally provide the answer by choosing from the given "
-    "options and end your response with 'Therefore, the answer is ...'. Here are the options:\n{options}"
-)
+UP_TO_FORMAT = ("tvg", "eca", "epm", "tal", "vhd", "tem")
+"""Tasks whose request takes the place of everything from ``FORMAT`` on."""
+UP_TO_WATCH = ("evs", "dvc", "slc")
+"""Tasks whose request takes the place of everything from ``WATCH`` on."""
 PLUS = "Enclose the clip segment in the localization token and use the transition token for any transitional parts."
 REWORDED = (*UP_TO_FORMAT, *UP_TO_WATCH, "gvq")
 
@@ -80,11 +58,11 @@ def described(
         asked = question.partition(QUESTION)[2] or question
         return GVQ.format(query=asked.partition(OPTIONS)[0], options=listed) + more
     if task in UP_TO_FORMAT:
-        kept, request = _up_to(question, FORMAT), UP_TO_FORMAT[task]
+        kept, request = _up_to(question, FORMAT), OF_TASK[task]
         for name, other in _NAMES:
             kept = kept.replace(name, other)
     else:
-        kept, request = _up_to(question, WATCH), OF_SOURCE.get((task, source), UP_TO_WATCH[task])
+        kept, request = _up_to(question, WATCH), OF_SOURCE.get((task, source), OF_TASK[task])
     return kept + request + more
 
 

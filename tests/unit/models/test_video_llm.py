@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lavis.models.video_llm import content_words
+from lavis.models.one_video import content_words
 from lavis.structures import Moment
 from tests.toy_models import batch, sample, toy_model
 

@@ -57,7 +57,8 @@ def test_a_grounded_question() -> None:
     start = (
         "Watch the video carefully with the question 'where is it?' in mind and find the clip that contains the "
         "answer. Provide your analysis of the clip that supports your answer and finally provide the answer by "
-        "choosing from the given options and end your response with 'Therefore, the answer is ...'. Here are the options:\n"
+        "choosing from the given options and end your response with 'Therefore, the answer is ...'. Here are the "
+        "options:\n"
     )
     options = ["a", "b", "c", "d", "e"]
     assert described(ABOUT + ASKED, "gvq", "qa_ego4d", options) == f"{start}(A) a (B) b (C) c (D) d (E) e"
