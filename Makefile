@@ -27,7 +27,7 @@ help:  ## Show this help.
 	@echo "  Variables: SYSTEM=$(SYSTEM)  VENV=$(VENV)  PYTHON=$(PYTHON)  TORCH=$(TORCH) (auto, cpu, cuda, keep)"
 	@echo "             TORCH_INDEX_URL=$(TORCH_INDEX_URL)  TEST_WORKERS=$(TEST_WORKERS)  TEST_ARGS=$(TEST_ARGS)"
 
-quickstart: $(INSTALLED)  ## Install, make sample videos, train both stages, evaluate, write a report (SYSTEM=calce).
+quickstart: $(INSTALLED)  ## Install, make sample videos, train every stage, evaluate, write a report (SYSTEM=calce or meco).
 	$(BIN)/lavis quickstart --system $(SYSTEM)
 
 install: $(INSTALLED)  ## Make the virtual environment and install the project.

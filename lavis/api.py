@@ -91,7 +91,7 @@ def load_model(
     model = build_model(config["model"])
     source = checkpoint if checkpoint is not None else trained
     if source is not None:
-        load_model_weights(model, [source])
+        _warn_of_missing_head(model, load_model_weights(model, [source]), source)
     elif is_eval:
         shown = name if model_type is None else f"{name}/{model_type}"
         _log.warning("%s has no trained weights: it answers from the weights it starts with", shown)
@@ -255,7 +255,8 @@ def find_default_model(results: Path = Path("results")) -> tuple[str, str | None
         ConfigError: if there is none; says how to get one.
     """
     found = sorted(results.glob(f"quickstart/**/{BEST.as_posix()}"), key=lambda p: p.stat().st_mtime, reverse=True)
-    runs = [path.parent.parent for path in found if (path.parent.parent / "config.yaml").is_file()]
+    every = [path.parent.parent for path in found if (path.parent.parent / "config.yaml").is_file()]
+    runs = [run for run in every if _is_asked(load_config(run.resolve() / "config.yaml"))]
     if not runs:
         raise ConfigError(
             f"no model was named, and {results / 'quickstart'} holds no trained one: run `make quickstart` (or `lavis "
@@ -265,6 +266,11 @@ def find_default_model(results: Path = Path("results")) -> tuple[str, str | None
     if runs[0] in alone or not alone:
         return str(runs[0]), None
     return str(runs[0]), str(alone[0])
+
+
+def _is_asked(config: Config) -> bool:
+    """Whether a run answers at all: stages that later ones only begin from have no split to be asked about."""
+    return config.find("run.valid_splits", None) != [] or config.find("run.test_splits", None) != []
 
 
 def _needs_prior(config: Config) -> bool:
@@ -311,6 +317,21 @@ def _require_weights(config: Config, name: str) -> None:
         f"model {name!r} begins with weights that are not here: {'; '.join(lines)}. Download them into the folder "
         f"weights or the one that LAVIS_WEIGHTS names, or set model.weights"
     )
+
+
+def _warn_of_missing_head(model: VideoLLM, found: set[str], source: str | Path) -> None:
+    """Says so where a checkpoint lacks what finds times: one of an earlier stage, or of another system."""
+    head = [] if model.head is None else [f"head.{name}" for name, _ in model.head.named_parameters()]
+    absent = [name for name in head if name not in found]
+    if absent:
+        _log.warning(
+            "%s lacks %d of the %d weights of model.head (%s, ...), which finds times: it may be of an earlier stage "
+            "or of another system, and these weights stay as they begin",
+            source,
+            len(absent),
+            len(head),
+            absent[0],
+        )
 
 
 def _from_where(file: str) -> str:

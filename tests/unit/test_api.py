@@ -96,6 +96,17 @@ def test_a_zoo_name_finds_what_was_trained_under_it(tmp_path: Path) -> None:
     assert all((tensor == 0.75).all() for tensor in trainable_state(model).values())
 
 
+@pytest.mark.parametrize("lost", [("head.",), ("head.logit_scale",), ()], ids=["stage 2", "E.T. Chat", "its own"])
+def test_a_checkpoint_without_the_head_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: tuple[str, ...]
+) -> None:
+    state = trainable_state(api.load_model("tiny/meco"))
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(lost)}
+    save_checkpoint(tmp_path / "stage.safetensors", kept)
+    api.load_model("tiny/meco", is_eval=True, checkpoint=tmp_path / "stage.safetensors")
+    assert ("weights of model.head" in caplog.text) == bool(lost)
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
@@ -169,3 +180,13 @@ def test_processors() -> None:
     assert lavis.load_processor("blip_question", {"max_words": 2})("Where IS it?") == "where is"
     with pytest.raises(ValueError, match="blip_question"):
         lavis.load_processor("blip_questions")
+
+
+def test_the_quickstart_s_model_is_the_newest_that_is_asked_anything(tmp_path: Path) -> None:
+    """A stage that later ones only begin from knows no times, however new it is."""
+    last = make_run(tmp_path / "results" / "quickstart" / "last")
+    early = make_run(tmp_path / "results" / "quickstart" / "early")
+    config = load_config(early / "config.yaml")
+    nothing = {**config.tree, "run": {**config.tree.get("run", {}), "valid_splits": [], "test_splits": []}}
+    type(config)(nothing, config.origins, config.path).save(early / "config.yaml")
+    assert api.find_default_model(tmp_path / "results") == (str(last), None)
