@@ -20,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("tiny", "middle", "published")
+SIDES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048)}
+"""Of the square matrices whose products are timed, by kind of device."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -145,9 +147,8 @@ def matmul_peak(device: str, precision: str = "fp32") -> float:
 
     Asked before and after what is compared with it, since other work on the machine may slow one of them.
     """
-    sides = (4096, 8192, 16384) if device == "cuda" else (1024, 2048)
     best = 0.0
-    for side in sides:
+    for side in SIDES[device]:
         left, right = (torch.randn(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
         left @ right
         fastest = min(seconds_of(lambda a=left, b=right: a @ b, device) for _ in range(8))

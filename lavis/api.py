@@ -270,7 +270,7 @@ def find_default_model(results: Path = Path("results")) -> tuple[str, str | None
 
 def _is_asked(config: Config) -> bool:
     """Whether a run answers at all: stages that later ones only begin from have no split to be asked about."""
-    return config.find("run.valid_splits", None) != [] or config.find("run.test_splits", None) != []
+    return bool(config.find("run.valid_splits", None) != [] or config.find("run.test_splits", None) != [])
 
 
 def _needs_prior(config: Config) -> bool:

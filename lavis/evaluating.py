@@ -6,11 +6,14 @@ it has to fit the experiment's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lavis.common.config import Config, ConfigError
+
+_log = logging.getLogger(__name__)
 
 TRAINED = ("encoder", "compressor", "language_model", "head", "weights", "fold_adapters", "trainable")
 """Of ``model``: what a checkpoint's weights are of, and what they were trained on top of."""
@@ -29,7 +32,7 @@ def of_checkpoint(config: Config, checkpoint: str | Path) -> Config:
         checkpoint: folder of a run, checkpoint of ours, or a file or folder of published weights.
 
     Raises:
-        ConfigError: if there is nothing, or a run was not trained.
+        ConfigError: if there is nothing, a run was not trained, or its head is of another kind than the experiment's.
         CheckpointError: if a file cannot be read.
     """
     place = Path(checkpoint).expanduser()
@@ -39,6 +42,7 @@ def of_checkpoint(config: Config, checkpoint: str | Path) -> Config:
     if found is None:
         return _published(config, place)
     saved, weights = found
+    _check_head(config["model"].get("head"), saved["model"].get("head"), place)
     model = {**config["model"], **{name: saved["model"][name] for name in TRAINED if name in saved["model"]}}
     model = {name: value for name, value in model.items() if name in saved["model"] or name not in TRAINED}
     model["prompt"] = _joined(config["model"].get("prompt"), saved["model"].get("prompt"), TRAINED_PROMPT)
@@ -88,6 +92,19 @@ def _ours(place: Path) -> tuple[Mapping[str, Any], Path] | None:
         return None
     written = read_checkpoint(place).config
     return None if written is None or "model" not in written else (written, place)
+
+
+def _check_head(asked: Any, trained: Any, place: Path) -> None:
+    """That a checkpoint finds times as the experiment reads them; one without a head may still answer in words."""
+    wanted, own = _named(asked).get("name"), _named(trained).get("name")
+    if wanted is None or wanted == own:
+        return
+    if own is not None:
+        raise ConfigError(
+            f"{place} finds times with the head {own}, but the experiment reads those of {wanted}: it is of another "
+            "system; evaluate it with an experiment of its own"
+        )
+    _log.warning("%s has no head, so its answers have words alone; it may be of an earlier stage", place)
 
 
 def _published(config: Config, place: Path) -> Config:

@@ -167,7 +167,8 @@ def shard(model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *
 
     Args:
         model: the same on every rank; on ``device``, unless shards wait in host memory.
-        blocks: modules gathered one at a time; every rank has to run them equally often.
+        blocks: modules gathered one at a time, in the order in which they run; every rank has to run them equally
+            often.
         device: that computes.
         cpu_offload: whether shards wait in host memory.
 
@@ -188,6 +189,10 @@ def shard(model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *
     for block in blocks:
         fully_shard(block, offload_policy=offload)
     fully_shard(model, offload_policy=offload, ignored_params=alone)
+    # By itself FSDP2 fetches ahead of the backward pass in the order it last saw modules run. That may have been in an
+    # evaluation, which differs between ranks, that would then wait for each other for ever.
+    for block, before in zip([*blocks, model], [model, *blocks], strict=True):
+        block.set_modules_to_backward_prefetch([before])  # type: ignore[operator]
 
 
 def _no_fsdp2() -> ValueError:

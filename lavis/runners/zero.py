@@ -70,16 +70,26 @@ class Zero:
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=settings, model_parameters=learning
         )
+        self._loose = _loose(model) if stage == 3 else []
         self._unused = False
         features: Any = getattr(model, "cache", None)
         if stage == 3 and features is not None:
             features.switch_off("run.zero_stage=3 holds the weights in parts, so that they cannot be told apart")
 
     def __call__(self, batch: Any) -> Any:
+        self._gather_loose()
         return self.engine(batch)
+
+    def _gather_loose(self) -> None:
+        from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+        parted = [p for p in self._loose if p.ds_status == ZeroParamStatus.NOT_AVAILABLE]
+        if parted:
+            parted[0].all_gather(parted)
 
     def backward(self, loss: Tensor, last: bool) -> None:
         """Adds the gradients of ``loss``; those of the processes are added in the ``last`` one of a step."""
+        self._gather_loose()
         self.engine.set_gradient_accumulation_boundary(is_boundary=last)
         self.engine.backward(loss)
         self._unused = True
@@ -144,6 +154,16 @@ class Zero:
             raise CheckpointError(f"{folder}: DeepSpeed cannot go on from it ({error}). {_CURE}") from error
         if where is None:
             raise CheckpointError(f"{folder} holds no checkpoint of DeepSpeed. {_CURE}")
+
+
+def _loose(model: nn.Module) -> list[Any]:
+    """Learned parameters that a module with children holds itself, such as queries or a scale.
+
+    DeepSpeed gathers weights around the forward pass of the module that holds them, and for the backward pass where
+    that returned tensors. These are used outside of it, or come out in structures that DeepSpeed does not look into.
+    """
+    holders = [module for module in model.modules() if next(module.children(), None) is not None]
+    return [p for module in holders for p in module.parameters(recurse=False) if p.requires_grad]
 
 
 _CURE = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from lavis.common.checkpoint import read_checkpoint
 from lavis.common.config import load_config
 from lavis.runners.run import evaluate, train
-from tests.end_to_end.tiny import SECONDS, Corpus, experiment, metrics, predictions, write_corpus
+from tests.end_to_end.tiny import SECONDS, Corpus, command, experiment, metrics, predictions, write_corpus
 
 TEST = 3
 FLAVOURS = ["meco", "meco_qwen2", "etchat"]
@@ -60,3 +63,21 @@ def test_answers_depend_on_no_batch(corpus: Corpus, flavour: str) -> None:
     assert [(row["id"], row["text"]) for row in together] == [(row["id"], row["text"]) for row in alone]
     for left, right in zip(together, alone, strict=True):
         assert np.allclose(left["moments"], right["moments"], atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["fsdp2", "zero2", "zero3"])
+def test_two_processes_may_share_the_model(corpus: Corpus, runtime: str) -> None:
+    """With an evaluation between the epochs, in which the processes' answers differ in length."""
+    if runtime != "fsdp2" and (importlib.util.find_spec("deepspeed") is None or shutil.which("ninja") is None):
+        pytest.skip("deepspeed and ninja are not installed: pip install 'lavis[deepspeed]' ninja")
+    file = settings(corpus, "meco", batch_size=1)
+    changes = (f"_base_=runtime/{runtime}", f"name=tiny/{runtime}", "run.device=cpu", "run.precision=fp32")
+    start = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "train")
+    done = command(
+        *(*start, "--cfg-path", file, "--options", *changes), cwd=corpus.folder, seconds=240, DS_ACCELERATOR="cpu"
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = (corpus.results / "tiny" / runtime / "metrics.jsonl").read_text().splitlines()
+    losses = [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+    assert len(losses) == 4 and losses == sorted(losses, reverse=True)
+    assert metrics(corpus.results / "tiny" / runtime)["clips_test"]["total"] == TEST

@@ -133,7 +133,9 @@ def run(case: Case) -> Outcome:
     if not math.isfinite(difference):
         return outcome("FAIL", reason=f"the largest difference is {difference}")
     if difference > case.tolerance:
-        return outcome("FAIL", difference, f"the largest difference is {difference:.3g}, allowed is {case.tolerance:.0e}")
+        return outcome(
+            "FAIL", difference, f"the largest difference is {difference:.3g}, allowed is {case.tolerance:.0e}"
+        )
     return outcome("ok", difference)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from lavis.common.keymap import load_keymap
 from lavis.models.compressors.base import QFormerSettings
 from lavis.models.compressors.query_aggregator import QueryAggregator
 from lavis.models.encoders.eva_vit import EvaVit
+
+
+def gap(ours: Tensor, theirs: Tensor) -> float:
+    """Largest difference of two arrays, 0 of empty ones.
+
+    Raises:
+        AssertionError: for another shape, or a difference that is no number, which ``max`` would pass over.
+    """
+    if ours.shape != theirs.shape:
+        raise AssertionError(f"shape {tuple(ours.shape)} where {tuple(theirs.shape)} was recorded")
+    largest = float((ours.double() - theirs.double()).abs().max()) if ours.numel() else 0.0
+    assert math.isfinite(largest), f"the largest difference is {largest}"
+    return largest
 
 
 @cache
@@ -99,7 +113,8 @@ FIELDS = (
 def model_node(golden: Path, folder: Path) -> dict[str, Any]:
     """The ``model`` section of a configuration for a recorded model."""
     config, state = config_of(folder), weights(folder)
-    family = {"phi3": "phi3", "qwen2": "qwen2", "llama": "llama"}[config["language_model"].split("_")[0]]
+    told = f"{config['language_model']} {config.get('model_type')}".lower()
+    family = next(family for family in ("phi3", "qwen2", "llama") if family in told)
     stock = {name: config[name] for name in FIELDS if name in config}
     stock["vocab_size"] = state["language_model.model.model.embed_tokens.weight"].shape[0]
     localization = bool(config.get("localization"))

@@ -27,7 +27,7 @@ from lavis.models.language_models.causal import Causal
 from lavis.models.prompts._templates import TEMPLATES
 from lavis.models.prompts.chat import Chat
 from lavis.structures import Packed, TimedTokens, Turn, VideoSample
-from tests.parity_cases._meco_models import load_parts, tokenizer_of
+from tests.parity_cases._meco_models import gap, load_parts, tokenizer_of
 from tests.parity_cases.meco_decoder import parts
 
 SYSTEM = "meco"
@@ -160,7 +160,7 @@ def _training_batch(golden: Path, folder: Path) -> float:
         real = int(arrays["attention_mask"][row].sum())
         _equal(packed, {name: values[:real] for name, values in own.items()}, samples[row].id, row)
     mask = packed.mask.bool()
-    return float((packed.embeds - arrays["inputs_embeds"][:, :length])[mask].abs().max())
+    return gap(packed.embeds[mask], arrays["inputs_embeds"][:, :length][mask])
 
 
 def _inference(golden: Path, folder: Path, run: str, recorded: Mapping[str, Any]) -> float:

@@ -18,7 +18,7 @@ from lavis.common.schema import GenerationConfig
 from lavis.models.heads.base import Head
 from lavis.models.language_models.causal import Causal
 from lavis.structures import Packed
-from tests.parity_cases._meco_models import load_parts
+from tests.parity_cases._meco_models import gap, load_parts
 from tests.parity_cases.meco_decoder import parts
 
 SYSTEM = "meco"
@@ -56,9 +56,9 @@ def _comparison(golden: Path, recorded: Path, run: str) -> Callable[[], float]:
         tokens, logits = _decode(decoder, watcher, packed, len(expected), expected if forced else None)
         if tokens != expected:
             raise AssertionError(f"tokens {tokens} where {expected} were recorded")
-        worst = float((logits - arrays[f"{run}_logits"]).abs().max())
+        worst = gap(logits, arrays[f"{run}_logits"])
         own = watcher.results([len(expected) - 1])[0]
-        worst = max(worst, float((own["similarities"] - arrays[f"{run}_sim"]).abs().max()))
+        worst = max(worst, gap(own["similarities"], arrays[f"{run}_sim"]))
         recorded_frames = arrays.get(f"{run}_tgt", torch.tensor(known.get("tgt") or []))
         if len(recorded_frames) and own["frames"].tolist() != recorded_frames.tolist():
             raise AssertionError(f"frames {own['frames'].tolist()} where {recorded_frames.tolist()} were recorded")
@@ -135,9 +135,9 @@ def _prefill(golden: Path, recorded: Path) -> Callable[[], float]:
             with torch.no_grad():
                 state, _ = decoder.prefill(packed, watcher.taps)
                 watcher.begin(packed, state.states)
-            worst = max(worst, float((watcher.seen[0][0] - arrays[f"sim_{prefill}_prompt_token"]).abs().max()))
+            worst = max(worst, gap(watcher.seen[0][0], arrays[f"sim_{prefill}_prompt_token"]))
         frames = torch.nn.functional.normalize(watcher.frames[0], dim=-1)
-        return max(worst, float((frames - arrays["frame_tokens"]).abs().max()))
+        return max(worst, gap(frames, arrays["frame_tokens"]))
 
     return compare
 
@@ -145,5 +145,3 @@ def _prefill(golden: Path, recorded: Path) -> Callable[[], float]:
 def _arrays(path: Path) -> dict[str, Tensor]:
     with np.load(path) as stored:
         return {name: torch.from_numpy(stored[name]) for name in stored.files}
-
-

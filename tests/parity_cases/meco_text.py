@@ -19,7 +19,7 @@ from lavis.models.language_models._decoding import Ends, write
 from lavis.models.language_models._sampling import Chooser, penalised, seen_tokens
 from lavis.models.language_models.causal import Causal
 from lavis.structures import Packed
-from tests.parity_cases._meco_models import config_of
+from tests.parity_cases._meco_models import config_of, gap
 from tests.parity_cases.meco_decoder import parts
 from tests.parity_cases.meco_generation import _packed as packed_prompt
 
@@ -113,7 +113,7 @@ def _structure(
     places = sorted(known["ent_inds"] + known["tst_inds"])
     worst = abs(float(own["scale"]) - known["scale"])
     if places:
-        worst = max(worst, float((own["similarities"][places] - torch.tensor(known["vl_sims"])).abs().max()))
+        worst = max(worst, gap(own["similarities"][places], torch.tensor(known["vl_sims"])))
     return worst
 
 
@@ -136,7 +136,7 @@ def _penalty(recorded: Path) -> Callable[[], float]:
         known = json.loads(recorded.read_text())
         scores, ids = torch.tensor(known["scores"]), torch.tensor(known["input_ids"])
         seen = seen_tokens(ids, scores.shape[1], [known["match_token_id"]])
-        return float((penalised(scores, seen, known["penalty"]) - torch.tensor(known["out"])).abs().max())
+        return gap(penalised(scores, seen, known["penalty"]), torch.tensor(known["out"]))
 
     return compare
 

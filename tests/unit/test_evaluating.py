@@ -54,6 +54,15 @@ def test_another_kind_of_prompt_is_kept(tmp_path: Path) -> None:
     assert found["model"]["prompt"] == prompt
 
 
+def test_a_checkpoint_of_another_system_or_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = load_config(EXPERIMENT)
+    with pytest.raises(ConfigError, match="head frame_match, but the experiment reads those of structure_contrast"):
+        of_checkpoint(asked, checkpoint(tmp_path / "etchat.safetensors", head={"name": "frame_match"}))
+    found = of_checkpoint(asked, checkpoint(tmp_path / "stage2.safetensors", head=None))
+    assert found["model"]["head"] is None
+    assert "has no head, so its answers have words alone" in caplog.text
+
+
 def test_the_folder_of_a_run(tmp_path: Path) -> None:
     config = load_config("tiny/meco")
     config.save(tmp_path / "config.yaml")
