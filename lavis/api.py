@@ -85,15 +85,21 @@ def load_model(
         config, trained = find_model(name, model_type, [*options, "model.localizer={name: coarse_to_fine}"])
     section = Config({k: config[k] for k in ("model", "imports") if k in config}, config.origins, config.path)
     require_valid(section, ("model",))
-    _require_weights(section, name if model_type is None else f"{name}/{model_type}")
+    shown = name if model_type is None else f"{name}/{model_type}"
+    source = trained if checkpoint is None else _checkpoint_file(checkpoint)
+    absent = _absent_weights(section)
+    if absent and source is None:
+        raise _weights_are_absent(shown, absent)
     from lavis.models.build import build_model, load_model_weights
 
-    model = build_model(config["model"])
-    source = checkpoint if checkpoint is not None else trained
+    model = build_model(config["model"], weights=not absent)
     if source is not None:
-        _warn_of_missing_head(model, load_model_weights(model, [source]), source)
+        found = load_model_weights(model, [source])
+        # Adapters begin as nothing, and a merged file has none.
+        if absent and not {name for name, _ in model.named_parameters() if ".lora_" not in name} <= found:
+            raise _weights_are_absent(shown, absent)
+        _warn_of_missing_head(model, found, source)
     elif is_eval:
-        shown = name if model_type is None else f"{name}/{model_type}"
         _log.warning("%s has no trained weights: it answers from the weights it starts with", shown)
     model.to(_device(device))
     if coarse is not None:
@@ -301,19 +307,30 @@ def _of_checkpoint(path: Path, options: Sequence[str]) -> tuple[Config, Path]:
     return Config(Config.from_mapping(merged.value).tree, merged.origins, path), path
 
 
-def _require_weights(config: Config, name: str) -> None:
-    """Asks for the files a model begins with before anything large is built.
+def _checkpoint_file(place: str | Path) -> Path:
+    """A checkpoint: itself, or the best of a run.
 
     Raises:
-        ConfigError: if some are absent; says where they are published.
+        CheckpointError: if there is none.
     """
+    from lavis.common.checkpoint import CheckpointError
+
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}; give a file or folder of weights, or that of a run")
+    return path / BEST if (path / BEST).is_file() else path
+
+
+def _absent_weights(config: Config) -> list[str]:
+    """Files a model begins with that are not there, asked for before anything large is built."""
     given = config.find("model.weights") or []
     files = [given] if isinstance(given, (str, Path)) else given
-    absent = [str(f) for f in files if not str(f).startswith("asset:") and not Path(f).expanduser().exists()]
-    if not absent:
-        return
+    return [str(f) for f in files if not str(f).startswith("asset:") and not Path(f).expanduser().exists()]
+
+
+def _weights_are_absent(name: str, absent: Sequence[str]) -> ConfigError:
     lines = [f"{file}{_from_where(file)}" for file in absent]
-    raise ConfigError(
+    return ConfigError(
         f"model {name!r} begins with weights that are not here: {'; '.join(lines)}. Download them into the folder "
         f"weights or the one that LAVIS_WEIGHTS names, or set model.weights"
     )

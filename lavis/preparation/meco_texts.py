@@ -20,6 +20,8 @@ ASKED = ("tvg", "epm", "tal", "evs", "vhd", "gvq")
 """Tasks whose questions say what to look for."""
 PLACE = "<image>\n"
 """Where the frames are in E.T. Instruct's questions."""
+MATCH = "<vid>"
+"""What stands for a time in them."""
 
 _UNIT = r"(?:\s*(?:seconds?|secs?|s)\b)?"
 _MARK, _NUMBER = r"<vid>", r"\b\d+(?:\.\d+)?"
@@ -77,14 +79,25 @@ def sought(task: str, question: str, answer: str = "") -> str:
     for pattern in (_QUOTED, _NAMED):
         found = pattern.search(text)
         if found and found.group(1).strip():
-            return found.group(1).strip()
+            return _without_times(found.group(1).strip())
     asked = [part.strip() for part in re.split(r"(?<=[.!?])\s+", text) if part.strip().endswith("?")]
     if asked:
-        return asked[-1]
+        return _without_times(asked[-1])
     topic = _ABOUT.search(text)
     if topic and task in ("evs", "vhd"):
         return topic.group(1).strip()
     raise NoCaption(f"the question {text!r:.120} neither quotes what to look for nor asks for it")
+
+
+def _without_times(caption: str) -> str:
+    """The caption, unless it speaks of a time that only the question's frames tell.
+
+    Raises:
+        NoCaption: then, since the answer would learn a match token that points to no frame.
+    """
+    if MATCH in caption:
+        raise NoCaption(f"{caption!r:.120} speaks of a time ({MATCH}), which a description cannot")
+    return caption
 
 
 def conclusion(task: str, answer: str) -> str:

@@ -5,6 +5,12 @@
 # fsdp2 (configs/runtime). Several nodes: NNODES, and on each NODE_RANK, MASTER_ADDR and MASTER_PORT.
 config=$1
 shift
+case "${1:-}" in
+-h | --help)
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$0" | sed "s/_train.sh CONFIG/train_stage_*.sh/"
+    exit 0
+    ;;
+esac
 case "${1:--}" in
 -*) ;;
 *) LAVIS_PREVIOUS=$1 && export LAVIS_PREVIOUS && shift ;;

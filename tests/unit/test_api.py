@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import lavis
 from lavis import api
-from lavis.common.checkpoint import save_checkpoint, trainable_state
+from lavis.common.checkpoint import CheckpointError, save_checkpoint, trainable_state
 from lavis.common.config import ConfigError, load_config
 from lavis.processors.readers.base import VideoDecodeError
 from lavis.structures import Moment, VideoSample
@@ -190,3 +191,22 @@ def test_the_quickstart_s_model_is_the_newest_that_is_asked_anything(tmp_path: P
     nothing = {**config.tree, "run": {**config.tree.get("run", {}), "valid_splits": [], "test_splits": []}}
     type(config)(nothing, config.origins, config.path).save(early / "config.yaml")
     assert api.find_default_model(tmp_path / "results") == (str(last), None)
+
+
+def test_a_whole_checkpoint_needs_nothing_beside_it(tmp_path: Path) -> None:
+    node = ["model.weights=weights/none.pth"]
+    whole = tmp_path / "whole.safetensors"
+    save_checkpoint(whole, api.load_model("tiny/meco").state_dict())
+    loaded = api.load_model("tiny/meco", checkpoint=whole, options=node).state_dict()
+    assert all(loaded[name].equal(value) for name, value in load_file(whole).items())
+    part = tmp_path / "part.safetensors"
+    save_checkpoint(part, {k: v for k, v in load_file(whole).items() if not k.startswith("encoder.")})
+    with pytest.raises(ConfigError, match="begins with weights that are not here: weights/none.pth"):
+        api.load_model("tiny/meco", checkpoint=part, options=node)
+
+
+def test_a_checkpoint_may_be_a_run_and_must_be_there(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert len(trainable_state(api.load_model("tiny/mr_blip", checkpoint=run))) > 0
+    with pytest.raises(CheckpointError, match="there is no checkpoint nowhere"):
+        api.load_model("meco", checkpoint="nowhere")

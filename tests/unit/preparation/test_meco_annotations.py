@@ -133,6 +133,11 @@ def test_texts_of_another_form(task: str, question: str, answer: str, count: int
         own_captions(task, question, answer, count)
 
 
+def test_a_question_about_a_time_is_no_description() -> None:
+    with pytest.raises(NoCaption, match="speaks of a time"):
+        sought("tal", "You are given a video. What happens after <vid>?")
+
+
 def test_numbers_are_times_in_the_form_for_text_models() -> None:
     answer = "2.0 - 9.0 seconds, add salt. 11.5 to 18 s, serve the dish."
     assert own_captions("dvc", "q", answer, 2) == ["add salt.", "serve the dish."]
