@@ -54,6 +54,7 @@ def build_model(node: Mapping[str, Any], *, weights: bool = True, device: str | 
             _log.info("weights: the updates of %d adapters are folded in; they begin anew", fold_lora(model))
         if model.head is not None and not any(name.startswith("head.") for name in found):
             model.head.begin(model.language_model.model)
+            model.fresh_head = True
     return model
 
 

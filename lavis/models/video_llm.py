@@ -78,6 +78,8 @@ class VideoLLM(nn.Module):
         self.language_model = language_model
         self.codec = codec
         self.head = head
+        self.fresh_head = False
+        """Whether weights were read and none of them were the head's: what finds times has learned nothing yet."""
         self.subtitle_choice = subtitle_choice
         self.localizer: Localizer = localizer if localizer is not None else SinglePass()
         self.processor = processor

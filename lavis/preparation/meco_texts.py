@@ -73,7 +73,7 @@ def sought(task: str, question: str, answer: str = "") -> str:
     """
     text = without_placeholder(question).partition(FORMAT)[0].strip()
     if task == "gvq":
-        return _answered(text, answer)
+        return _without_times(_answered(text, answer))
     if task == "epm" and QUESTION in text:
         return _between(text)
     for pattern in (_QUOTED, _NAMED):

@@ -174,6 +174,8 @@ def load_trained(model: VideoLLM, config: Config, run: RunConfig, folder: Path) 
     if wanted == "never" or not best.is_file():
         _require_untrained(folder, best, wanted)
         logger.warning("%s was not trained here: evaluating the weights of model.weights", folder)
+        if getattr(model, "fresh_head", False):
+            logger.warning("none of them are of model.head, which finds times: they may be of an earlier stage")
         return "given"
     report = load_weights(model, best, require="trainable" if config["model"].get("trainable") else "none")
     logger.info("weights: %d tensors from %s", len(report.loaded), best)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lavis.common.checkpoint import read_checkpoint
+from lavis.common.checkpoint import read_checkpoint, save_checkpoint
 from lavis.common.config import load_config
 from lavis.runners.run import evaluate, train
 from tests.end_to_end.tiny import SECONDS, Corpus, command, experiment, metrics, predictions, write_corpus
@@ -63,6 +63,15 @@ def test_answers_depend_on_no_batch(corpus: Corpus, flavour: str) -> None:
     assert [(row["id"], row["text"]) for row in together] == [(row["id"], row["text"]) for row in alone]
     for left, right in zip(together, alone, strict=True):
         assert np.allclose(left["moments"], right["moments"], atol=1e-4)
+
+
+def test_weights_of_an_earlier_stage_are_told(corpus: Corpus, tmp_path: Path) -> None:
+    best = read_checkpoint(corpus.results / "tiny" / "meco" / "checkpoints" / "best.safetensors")
+    early = tmp_path / "early.safetensors"
+    save_checkpoint(early, {name: value for name, value in best.state.items() if not name.startswith("head.")})
+    model = {"weights": [str(early)]}
+    folder = evaluate(load_config(experiment(corpus, "tiny/early", "tiny/meco", model=model, run={"threads": 1})))
+    assert "none of them are of model.head, which finds times" in (folder / "run.log").read_text()
 
 
 @pytest.mark.parametrize("runtime", ["fsdp2", "zero2", "zero3"])
