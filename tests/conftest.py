@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,13 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_meteor() -> None:
+    from tests.kept_captions import keep
+
+    keep()
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Every test starts from the same seeds, so none depends on which ran before it."""
@@ -79,6 +87,17 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each process takes an equal number of tests that follow each other; one that is done helps with the last ones.
+
+    The default deals out tests in small heaps, so that several processes make what a file's tests share.
+    """
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked ``gpu`` run only when asked for by ``-m``."""
     if config.option.markexpr:
@@ -87,3 +106,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if gpu:
         config.hook.pytest_deselected(items=gpu)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    count = getattr(config, "workerinput", {}).get("workercount", 1)
+    if count > 1:
+        items[:] = dealt(items, count)
+
+
+def dealt(items: list[pytest.Item], count: int) -> list[pytest.Item]:
+    """``items`` as ``count`` parts of equal length, each with its share of the long files first.
+
+    Then only short tests change hands at the end, and what the tests of a long file share is made once.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "end_to_end"):
+            files.setdefault(item.path, []).append(item)
+    groups, others = list(files.values()), [item for item in items if item.path not in files]
+    found: list[pytest.Item] = []
+    for number in range(count):
+        part = [item for group in groups[number::count] for item in group]
+        free = len(others) if number + 1 == count else max(0, len(items) // count - len(part))
+        found += part + others[:free]
+        others = others[free:]
+    return found

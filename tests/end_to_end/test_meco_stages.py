@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from lavis.models.video_llm import VideoLLM
 from lavis.runners.run import train
 from lavis.structures import Batch, Frames, Moment, VideoSample
 from tests.end_to_end.tiny import ROOT, command
+from tests.forked import programs
 from tests.video_factory import write_video
 
 SCRIPTS = ROOT / "run_scripts" / "MeCo"
@@ -127,11 +127,11 @@ def run_stage(
     if family != "phi3":  # the scripts differ in the name of the stage alone
         with working_in(folder):
             return train(load_config(f"experiments/meco/stage{stage}_{family}", [f"_base_={overlay}"])).resolve()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     given = [str(previous)] if previous else []
     script = SCRIPTS / f"train_stage_{stage}_{family}.sh"
     given += ["--options", f"_base_={overlay}", *options]
-    done = command("sh", script, *given, cwd=folder, seconds=300, PATH=path, NUM_GPUS=str(processes), **environment)
+    environment |= programs(folder / "programs") | {"NUM_GPUS": str(processes)}
+    done = command("sh", script, *given, cwd=folder, seconds=300, **environment)
     # Rarely, torch aborts a process that is done with everything while it leaves gloo.
     left = processes > 1 and done.stdout.strip() and "terminate called without an active exception" in done.stderr
     assert done.returncode == 0 or left, f"{script.name}: {done.stderr[-3000:]}"

@@ -23,6 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("-m", "tests.several_processes", folder),
         cwd=ROOT,
         seconds=90,
+        real=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder

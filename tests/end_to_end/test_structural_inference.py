@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from lavis.scoring.etbench.records import TASKS
 from lavis.scoring.scorer import score
 from lavis.structures import Batch, Prediction
 from tests.end_to_end.tiny import ROOT, Corpus, command, experiment, metrics, predictions
+from tests.forked import programs
 from tests.video_factory import write_video
 
 SECONDS = 12
@@ -292,9 +291,8 @@ def test_mvbench(corpus: Corpus, matching: Path) -> None:
 
 
 def script(corpus: Corpus, name: str, *arguments: object, processes: int = 1) -> Any:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    file = ROOT / "run_scripts/MeCo" / name
-    return command("sh", file, *arguments, cwd=corpus.folder, PATH=path, NUM_GPUS=str(processes))
+    environment = programs(corpus.folder / "programs") | {"NUM_GPUS": str(processes)}
+    return command("sh", ROOT / "run_scripts/MeCo" / name, *arguments, cwd=corpus.folder, **environment)
 
 
 def test_script_of_etbench(corpus: Corpus) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import shutil
 import sys
@@ -32,6 +31,7 @@ from tests.end_to_end.tiny import (
     predictions,
     write_corpus,
 )
+from tests.forked import programs
 
 SPLITS = ["train", "val", "test"]
 
@@ -265,10 +265,10 @@ def tiny_options(corpus: Corpus, dataset: str, tiny: str) -> list[str]:
 def test_run_scripts(corpus: Corpus) -> None:
     scripts = ROOT / "run_scripts" / "CALCE"
     options = ["--options", *tiny_options(corpus, "qvhighlights", "tiny/calce_stage1")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = programs(corpus.folder / "programs") | {"NUM_GPUS": "1"}
     folder = corpus.results / "calce" / "qvh_stage1"
     for script in ("train/qvh_stage1.sh", "infer/qvh.sh"):
-        done = command("bash", scripts / script, *options, cwd=corpus.folder, PATH=path, NUM_GPUS="1")
+        done = command("bash", scripts / script, *options, cwd=corpus.folder, **environment)
         assert done.returncode == 0, f"{script}: {done.stderr}"
         assert done.stdout.strip().splitlines()[-1] == str(folder)
     assert steps(folder) == [1]

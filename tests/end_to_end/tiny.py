@@ -16,6 +16,7 @@ import yaml
 
 from lavis.runners.answers import AnswerFiles
 from lavis.structures import Prediction
+from tests.forked import start
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,15 +165,30 @@ def metrics(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+
+
 def command(
-    *arguments: object, cwd: Path, seconds: float = 120, **environment: str
+    *arguments: object, cwd: Path, seconds: float = 120, real: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """A command as a user gives it: another process, in ``cwd``, with the checkout on its path."""
+    """A command as a user gives it: another process, in ``cwd``, with the checkout on its path.
+
+    ``python -m ...``, also behind ``torchrun``, is forked from a process that has imported what it needs
+    (``tests.forked``), unless it is to be ``real``.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, **environment}
+    if arguments[:2] == LAUNCHER[:2] and sys.platform == "linux" and not real:
+        processes = None
+        if arguments[: len(LAUNCHER)] == LAUNCHER:
+            processes = int(str(arguments[len(LAUNCHER)]))
+            arguments = arguments[len(LAUNCHER) :]
+        module, *told = map(str, arguments[2:])
+        return start(module, told, cwd=cwd, environment=variables, seconds=seconds, processes=processes)
     return subprocess.run(
         [str(argument) for argument in arguments],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, **environment},
+        env=variables,
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -18,11 +18,12 @@ from lavis.scoring.captions.dense import Events
 from lavis.scoring.captions.matching import event_iou
 from lavis.scoring.captions.soda import assignment
 from lavis.scoring.captions.stories import Story, Truth
-from lavis.scoring.captions.tools import caption_tools, captions_available
+from lavis.scoring.captions.tools import captions_available
 from lavis.scoring.pairing import read
 from lavis.scoring.protocols.dense_captioning import DenseCaptioning
 from lavis.scoring.reading import Given, chosen_form, open_rows
 from lavis.scoring.scorer import score
+from tests.kept_captions import caption_tools
 
 Case = tuple[str, Callable[[], float]]
 Record = Mapping[str, Any]

@@ -60,7 +60,8 @@ def test_settings_are_those_of_the_original(name: str) -> None:
     (data,) = config["datasets"].values()
     limits = data["format"].get("filters", {})
     words = 500 if name.startswith("meco") else 200
-    expected = [{}, {"max_video_len": 350}, {"min_video_len": 5, "max_video_len": 350, "max_num_words": words}]
+    counted = {"max_num_words": words, "words_of": "all" if name.startswith("meco") else "first"}
+    expected = [{}, {"max_video_len": 350}, {"min_video_len": 5, "max_video_len": 350, **counted}]
     assert limits == expected[stage - 1]
 
 

@@ -19,6 +19,7 @@ import pytest
 from lavis.common.logging import close_logging
 from lavis.preparation.collection.metadata import read_metadata
 from tests.conftest import ROOT
+from tests.forked import programs
 from tests.video_factory import write_video
 
 ROWS = 20
@@ -55,6 +56,18 @@ def _skip_without(*packages: str) -> None:
         pytest.skip(f"not installed: {', '.join(absent)} (pip install {' '.join(absent)})")
 
 
+def _forked_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a kernel that differs from the usual one in that it need not import torch (``tests.forked``)."""
+    for name, value in programs(folder / "programs").items():
+        monkeypatch.setenv(name, value)
+    told = [str(folder / "programs" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "kernels" / "forked").mkdir(parents=True)
+    spec = {"argv": told, "display_name": "forked", "language": "python"}
+    (folder / "kernels" / "forked" / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(folder))
+    return "forked"
+
+
 @pytest.fixture
 def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a notebook with some settings of its own; gives what it printed, and ``[image/png]`` for each picture."""
@@ -66,6 +79,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
+    kernel = "python3"
+    if sys.platform == "linux":
+        kernel = _forked_kernel(folder, monkeypatch)
 
     def execute(name: str, **settings: Any) -> str:
         notebook = nbformat.read(ROOT / "process_data" / f"{name}.ipynb", as_version=4)
@@ -74,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
         told = "\n".join(f"{key} = {value!r}" for key, value in settings.items())
         notebook.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell(told))
         client = nbclient.NotebookClient(
-            notebook, timeout=120, kernel_name="python3", shutdown_kernel="immediate",
+            notebook, timeout=120, kernel_name=kernel, shutdown_kernel="immediate",
             resources={"metadata": {"path": str(folder)}},
         )  # fmt: skip
         client.execute()
