@@ -6,6 +6,8 @@ import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,20 @@ def settings(corpus: Corpus, flavour: str, **run: Any) -> Path:
     return experiment(corpus, f"tiny/{flavour}", f"tiny/{flavour}", run={**few, **run})
 
 
+@pytest.fixture(scope="module")
+def trained(corpus: Corpus) -> Callable[[str], Path]:
+    """The run of a flavour, which trains when it is first asked for."""
+
+    @cache
+    def run(flavour: str) -> Path:
+        return train(load_config(settings(corpus, flavour)))
+
+    return run
+
+
 @pytest.mark.parametrize("flavour", FLAVOURS)
-def test_learns_answers_and_is_scored(corpus: Corpus, flavour: str) -> None:
-    config = load_config(settings(corpus, flavour))
-    train(config)
-    folder = corpus.results / "tiny" / flavour
+def test_learns_answers_and_is_scored(trained: Callable[[str], Path], flavour: str) -> None:
+    folder = trained(flavour)
 
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [row for row in rows if "loss" in row]
@@ -52,8 +63,8 @@ def test_learns_answers_and_is_scored(corpus: Corpus, flavour: str) -> None:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
-def test_answers_depend_on_no_batch(corpus: Corpus, flavour: str) -> None:
-    weights = {"weights": str(corpus.results / "tiny" / flavour / "checkpoints" / "best.safetensors")}
+def test_answers_depend_on_no_batch(corpus: Corpus, trained: Callable[[str], Path], flavour: str) -> None:
+    weights = {"weights": str(trained(flavour) / "checkpoints" / "best.safetensors")}
     found = []
     for size in (TEST, 1):
         run = {"eval_batch_size": size, "threads": 1}
@@ -65,8 +76,10 @@ def test_answers_depend_on_no_batch(corpus: Corpus, flavour: str) -> None:
         assert np.allclose(left["moments"], right["moments"], atol=1e-4)
 
 
-def test_weights_of_an_earlier_stage_are_told(corpus: Corpus, tmp_path: Path) -> None:
-    best = read_checkpoint(corpus.results / "tiny" / "meco" / "checkpoints" / "best.safetensors")
+def test_weights_of_an_earlier_stage_are_told(
+    corpus: Corpus, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    best = read_checkpoint(trained("meco") / "checkpoints" / "best.safetensors")
     early = tmp_path / "early.safetensors"
     save_checkpoint(early, {name: value for name, value in best.state.items() if not name.startswith("head.")})
     model = {"weights": [str(early)]}
