@@ -8,6 +8,7 @@ the first picture. A video without sound, or in which nobody speaks, gets an emp
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -65,7 +66,7 @@ class Captioning:
         said = Transcript([])
         if sound.samples is not None and len(sound.samples):
             said = model.transcribe(sound.samples)
-        lines = caption_lines(said.utterances, self.max_chars)
+        lines = caption_lines(said.utterances, self.max_chars, sound.duration_s or math.inf)
         heard = _Clock()
         name = caption_name(item.name)
         draft = scratch / f"{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}.srt"

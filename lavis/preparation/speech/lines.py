@@ -15,14 +15,18 @@ from lavis.preparation.speech.transcribers.base import Utterance, Word
 from lavis.structures import Subtitle
 
 
-def caption_lines(utterances: Iterable[Utterance], max_chars: int | None = None) -> list[Subtitle]:
+def caption_lines(
+    utterances: Iterable[Utterance], max_chars: int | None = None, duration: float = math.inf
+) -> list[Subtitle]:
     """The lines of a file of captions, in time order.
 
-    What begins before the video is cut to it; what has no text or ends before it is left out.
+    What begins before the video or ends behind it is cut to it (Whisper's last segment may end up to 30 s late); what
+    has no text or lies outside is left out.
 
     Args:
         utterances: what is said.
         max_chars: cut what is longer, between words; a word that is longer by itself stays whole. ``None``: no cuts.
+        duration: of the video, in seconds.
 
     Raises:
         ValueError: if ``max_chars`` is below 1, or a time is not finite.
@@ -35,9 +39,9 @@ def caption_lines(utterances: Iterable[Utterance], max_chars: int | None = None)
             raise ValueError(f"the transcriber gave no finite times for {said.text[:60]!r}: {said.start} to {said.end}")
         for line in _cut(said, max_chars):
             text = _plain(line.text)
-            if text and line.end > 0:
+            if text and line.end > 0 and line.start < duration:
                 start = max(0.0, line.start)
-                lines.append(Subtitle(start, max(start, line.end), text))
+                lines.append(Subtitle(start, max(start, min(line.end, duration)), text))
     return sorted(lines, key=lambda line: line.start)
 
 

@@ -21,6 +21,8 @@ def test_lines_are_cut_to_the_video_and_what_breaks_a_file_is_written_differentl
         Utterance(3, 4, " 1984 "), Utterance(-1, 1, "a\nb --> c"), Utterance(-3, -1, "before"), Utterance(5, 6, "  "),
     ]  # fmt: skip
     assert caption_lines(said) == [Subtitle(0, 1, "a b -> c"), Subtitle(3, 4, "1984.")]
+    late = [Utterance(1, 29.98, "spoken"), Utterance(6, 8, "made up")]
+    assert caption_lines(late, duration=5.5) == [Subtitle(1, 5.5, "spoken")]
     with pytest.raises(ValueError, match="no finite times for 'x'"):
         caption_lines([Utterance(float("nan"), 1, "x")])
     with pytest.raises(ValueError, match="max_chars=0"):
