@@ -37,8 +37,8 @@ IMPORTED = (
 )  # fmt: skip
 SERVER = "LAVIS_TEST_SERVER"
 """Variable with the address of the server, for the programs of ``programs``."""
-GRACE = 2.0
-"""Seconds that the others have to end after one has failed, as ``torchrun`` gives them 30."""
+GRACE = 30.0
+"""Seconds that the others have to end after one has failed, as with ``torchrun``."""
 
 
 def start(
