@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -138,3 +140,11 @@ def model_node(golden: Path, folder: Path) -> dict[str, Any]:
         },
         "head": head if localization else {"name": "frame_match", "alpha": config["alpha"]},
     }
+
+
+def recorded_answers(golden: Path) -> Iterator[tuple[Path, str]]:
+    """Files of recorded answers, and the runs in each."""
+    for recorded in sorted(golden.glob("models/*/generate.npz")):
+        with np.load(recorded) as stored:
+            runs = [name.removesuffix("_tokens") for name in stored.files if name.endswith("_tokens")]
+        yield from ((recorded, run) for run in runs)

@@ -18,7 +18,7 @@ from lavis.common.schema import GenerationConfig
 from lavis.models.heads.base import Head
 from lavis.models.language_models.causal import Causal
 from lavis.structures import Packed
-from tests.parity_cases._meco_models import gap, load_parts
+from tests.parity_cases._meco_models import gap, load_parts, recorded_answers
 from tests.parity_cases.meco_decoder import parts
 
 SYSTEM = "meco"
@@ -30,11 +30,8 @@ Case = tuple[str, Callable[[], float]]
 
 def cases(golden: Path) -> Iterator[Case]:
     """Comparisons for whatever ``golden`` holds; none of its files is required."""
-    for recorded in sorted(golden.glob("models/*/generate.npz")):
-        with np.load(recorded) as stored:
-            runs = [name.removesuffix("_tokens") for name in stored.files if name.endswith("_tokens")]
-        for run in runs:
-            yield f"models/{recorded.parent.name} {run}", _comparison(golden, recorded, run)
+    for recorded, run in recorded_answers(golden):
+        yield f"models/{recorded.parent.name} {run}", _comparison(golden, recorded, run)
     for recorded in sorted(golden.glob("*/prefill_sim.npz")):
         yield f"{recorded.parent.name}/prefill_sim", _prefill(golden, recorded)
 

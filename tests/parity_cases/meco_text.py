@@ -19,7 +19,7 @@ from lavis.models.language_models._decoding import Ends, write
 from lavis.models.language_models._sampling import Chooser, penalised, seen_tokens
 from lavis.models.language_models.causal import Causal
 from lavis.structures import Packed
-from tests.parity_cases._meco_models import config_of, gap
+from tests.parity_cases._meco_models import config_of, gap, recorded_answers
 from tests.parity_cases.meco_decoder import parts
 from tests.parity_cases.meco_generation import _packed as packed_prompt
 
@@ -31,11 +31,8 @@ Case = tuple[str, Callable[[], float]]
 
 def cases(golden: Path) -> Iterator[Case]:
     """Comparisons for whatever ``golden`` holds; none of its files is required."""
-    for recorded in sorted(golden.glob("models/*/generate.npz")):
-        with np.load(recorded) as stored:
-            runs = [name.removesuffix("_tokens") for name in stored.files if name.endswith("_tokens")]
-        for run in runs:
-            yield f"models/{recorded.parent.name} {run} text", _answer(golden, recorded, run)
+    for recorded, run in recorded_answers(golden):
+        yield f"models/{recorded.parent.name} {run} text", _answer(golden, recorded, run)
     for recorded in sorted(golden.glob("*/repetition_penalty*.json")):
         yield f"{recorded.parent.name}/{recorded.stem}", _penalty(recorded)
 
