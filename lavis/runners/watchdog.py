@@ -20,10 +20,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lavis.common import distributed, liveness
@@ -109,6 +109,7 @@ class Watchdog:
         self._sights: list[Sight] = []
         self._seq = 0
         self._word: str | None = None
+        self._before: Any = None
 
     def __enter__(self) -> Watchdog:
         if self.limit is None or distributed.world_size() == 1:
@@ -124,22 +125,49 @@ class Watchdog:
         self._write()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._asked_to_end) or signal.SIG_DFL
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._thread is None:
             return
-        self._stop.set()
-        self._thread.join()
-        self._thread = None
+        # The launcher, which sees a lost process too, asks the others to end at once; it kills half a minute later.
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         failed = isinstance(error, Exception)
-        self._word = f"{type(error).__name__}: {error}".splitlines()[0][:300] if failed else ""
-        self._write()
+        self._leave(f"{type(error).__name__}: {error}".splitlines()[0][:300] if failed else "")
         # An error that a lost process causes in the others is about the network; who was lost is what helps.
         if isinstance(error, RuntimeError):
-            with _deaf():  # the launcher, which saw it too, asks the others to end at once
-                if found := self._blame(seconds=5.0):
-                    logger.error("%s", found)
+            self._tell_who_is_lost()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
+        """Ends as without a watchdog; but if the launcher asks because another process is lost, that is told first.
+
+        While a training takes such a wish itself (``failures.StopRequest``) it does not come here.
+        """
+        signal.signal(number, signal.SIG_IGN)
+        self._leave("")
+        self._tell_who_is_lost()
+        for handler in logging.getLogger("lavis").handlers:
+            handler.flush()
+        signal.signal(number, self._before)
+        os.kill(os.getpid(), number)
+
+    def _leave(self, word: str) -> None:
+        """Watches no longer, and leaves a last word to the others: the error, or nothing."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = None
+        self._word = word
+        self._write()
+
+    def _tell_who_is_lost(self) -> None:
+        if found := self._blame(seconds=5.0):
+            logger.error("%s", found)
 
     def look(self) -> str | None:
         """Reads all notes, and says who holds up the run."""
@@ -216,19 +244,6 @@ class Watchdog:
             # Twice, since a process that has just ended may have left its last word after it was read.
             sight.missed = 0 if _runs(sight.pid) else sight.missed + 1
             sight.gone = sight.missed > 1
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Within the block SIGTERM is ignored; the launcher kills what has not ended half a minute later."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _runs(pid: int) -> bool:

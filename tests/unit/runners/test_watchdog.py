@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +94,28 @@ def test_notes_of_a_killed_process_lead_to_it(two: None, tmp_path: Path) -> None
         found = watchdog.look()
     assert found is not None and f"process 1 ({row.split(chr(34))[3]}, pid {other.pid}) is gone" in found
     assert ends == []
+
+
+def test_who_is_asked_to_end_tells_first_who_is_lost(
+    two: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A launcher that sees a lost process ends the others, mostly before they notice by themselves."""
+    asked: list[int] = []
+    other = subprocess.Popen([sys.executable, "-c", "pass"])
+    other.wait()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        with Watchdog(tmp_path, 1000.0):
+            note = json.loads((tmp_path / ".alive" / "process0.json").read_text())
+            (tmp_path / ".alive" / "process1.json").write_text(json.dumps({**note, "pid": other.pid}))
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert asked == [signal.SIGTERM], "then it ends as it would have without a watchdog"
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked == [signal.SIGTERM] * 2, "what was there before is there again"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [record.message for record in caplog.records if f"pid {other.pid}) is gone without a word" in record.message]
+    assert json.loads((tmp_path / ".alive" / "process0.json").read_text())["end"] == "", "it is not lost itself"
 
 
 def test_one_process_has_no_watchdog(tmp_path: Path) -> None:
