@@ -35,7 +35,7 @@ from lavis.models.codecs.seconds_text import SecondsText
 from lavis.models.keyframes import FrameChoice, KeyframeSettings, choose_frames
 from lavis.models.language_models.t5 import T5
 from lavis.models.prompts.interleaved import Interleaved
-from lavis.preparation.toy_tokenizers import build_t5_tokenizer, corpus_words
+from lavis.preparation.toy_backbone.tokenizers import build_t5_tokenizer, corpus_words
 from lavis.structures import Moment, Packed, Subtitle, TimedTokens, VideoSample
 from tests.frame_by_frame import choose_in_loops
 from tests.segment_by_segment import PlainInterleaved, SegmentBySegment

@@ -14,9 +14,12 @@ from transformers import AutoTokenizer
 from lavis.common.assets import resolve_asset
 from lavis.preparation import pretrain_toy
 from lavis.preparation.generators.synthetic_moments import SyntheticMoments
-from lavis.preparation.pretrain_toy import ToyBackbone, draw_pictures, line_quality, start_language_model
-from lavis.preparation.toy_reading import ReadingBatch, ReadingExercises, read_times, write_times
-from lavis.preparation.toy_tokenizers import (
+from lavis.preparation.toy_backbone import vision
+from lavis.preparation.toy_backbone.backbone import NUM_QUERIES, QFORMER, T5, ToyBackbone, start_language_model
+from lavis.preparation.toy_backbone.lines import line_quality
+from lavis.preparation.toy_backbone.pictures import COLOURS, SHAPES, draw_pictures
+from lavis.preparation.toy_backbone.reading import ReadingBatch, ReadingExercises, read_times, write_times
+from lavis.preparation.toy_backbone.tokenizers import (
     SPLIT_INTEGERS,
     build_bert_tokenizer,
     build_chat_tokenizer,
@@ -31,7 +34,7 @@ def t5_tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def reader(t5_tokenizer: Any) -> ReadingExercises:
-    return ReadingExercises(t5_tokenizer, SyntheticMoments(0, 20, 40), pretrain_toy.NUM_QUERIES)
+    return ReadingExercises(t5_tokenizer, SyntheticMoments(0, 20, 40), NUM_QUERIES)
 
 
 def _tokens(tokenizer: Any, text: str) -> list[str]:
@@ -45,8 +48,8 @@ def test_shipped_tokenizers_are_the_built_ones(t5_tokenizer: Any) -> None:
     assert bert.get_vocab() == build_bert_tokenizer().get_vocab()
     words = Path(resolve_asset("asset:toy/bert_tokenizer"), "vocab.txt").read_text().split("\n")[:-1]
     assert words == sorted(bert.get_vocab(), key=bert.get_vocab().__getitem__)
-    assert len(t5_tokenizer) == pretrain_toy.T5["vocab_size"]
-    assert len(bert) + 1 <= pretrain_toy.QFORMER["vocab_size"]
+    assert len(t5_tokenizer) == T5["vocab_size"]
+    assert len(bert) + 1 <= QFORMER["vocab_size"]
 
 
 def test_chat_tokenizer_is_the_built_one_and_reads_any_text() -> None:
@@ -113,8 +116,8 @@ def test_pictures_match_their_labels_and_are_reproducible() -> None:
     pictures, labels = draw_pictures(24, 0, "pretrain_frames")
     again, _ = draw_pictures(24, 0, "pretrain_frames")
     assert (pictures == again).all()
-    assert labels[:, 0].max() <= len(pretrain_toy._COLOURS)
-    assert ((labels[:, 0] == len(pretrain_toy._COLOURS)) == (labels[:, 1] == len(pretrain_toy._SHAPES))).all()
+    assert labels[:, 0].max() <= len(COLOURS)
+    assert ((labels[:, 0] == len(COLOURS)) == (labels[:, 1] == len(SHAPES))).all()
 
 
 def test_numbers_start_as_one(t5_tokenizer: Any) -> None:
@@ -130,7 +133,7 @@ def test_numbers_start_as_one(t5_tokenizer: Any) -> None:
 
 
 def test_phases_run_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain_toy, "draw_pictures", lambda count, seed, split: draw_pictures(16, seed, split))
+    monkeypatch.setattr(vision, "draw_pictures", lambda count, seed, split: draw_pictures(16, seed, split))
     steps = dict.fromkeys(pretrain_toy.PHASES, 1)
     with pytest.raises(ValueError, match="alignment needs the phase 'language'"):
         pretrain_toy.run(tmp_path / "out", tmp_path / "work", 0, ["alignment"], steps, "fp32")

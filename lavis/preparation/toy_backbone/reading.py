@@ -25,7 +25,7 @@ from transformers import T5Tokenizer
 
 from lavis.preparation.generators.synthetic_moments import SyntheticMoments
 from lavis.preparation.moving_shapes.script import COLOURS, SHAPES, Event, Query, Script, SpokenLine
-from lavis.preparation.toy_tokenizers import PATTERNS
+from lavis.preparation.toy_backbone.tokenizers import PATTERNS
 
 Floats = NDArray[np.float32]
 
