@@ -110,6 +110,7 @@ class Watchdog:
         self._seq = 0
         self._word: str | None = None
         self._before: Any = None
+        self._pid = os.getpid()
 
     def __enter__(self) -> Watchdog:
         if self.limit is None or distributed.world_size() == 1:
@@ -149,10 +150,11 @@ class Watchdog:
         While a training takes such a wish itself (``failures.StopRequest``) it does not come here.
         """
         signal.signal(number, signal.SIG_IGN)
-        self._leave("")
-        self._tell_who_is_lost()
-        for handler in logging.getLogger("lavis").handlers:
-            handler.flush()
+        if os.getpid() == self._pid:  # and not a child that was just forked, such as a loader's
+            self._leave("")
+            self._tell_who_is_lost()
+            for handler in logging.getLogger("lavis").handlers:
+                handler.flush()
         signal.signal(number, self._before)
         os.kill(os.getpid(), number)
 
