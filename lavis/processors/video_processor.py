@@ -182,7 +182,7 @@ class VideoProcessor:
         file = reader.fingerprint(sample.video)
         maker = getattr(reader, "reader", reader)  # in whatever process: guarded's frames are its reader's
         code = code_version(modules_of((self, view, maker, sampler, transform)))
-        what = (file, clip, reader, sampler, transform, view.size, view.times, view.round_times, code)
+        what = (file, clip, reader, sampler, transform, view.size, view.times, view.times_from, view.round_times, code)
         if transform.outcomes > 1:
             variant = chance % transform.outcomes
             # The video and the number of the crop decide it alone, whoever asks and whenever.
@@ -222,7 +222,7 @@ def build_processor(node: Mapping[str, Any], where: str = WHERE) -> VideoProcess
     return VideoProcessor(built, int(node.get("seed", 0)), int(node.get("cache_mb", 0)))
 
 
-_SETTINGS = ("size", "times", "round_times", "image_pad_to_square", "image_max_megapixels", "text_frames")
+_SETTINGS = ("size", "times", "times_from", "round_times", "image_pad_to_square", "image_max_megapixels", "text_frames")
 
 
 def _build_view(node: Any, where: str) -> View:

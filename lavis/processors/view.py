@@ -16,12 +16,13 @@ from lavis.common.registry import registry
 from lavis.processors.readers.base import Size, VideoDecodeError, VideoInfo, VideoReader
 from lavis.processors.readers.guarded import GuardedReader
 from lavis.processors.readers.image import ImageReader, is_image
-from lavis.processors.samplers import Sampler
+from lavis.processors.samplers import Sampler, frame_range
 from lavis.processors.transforms import Transform
 from lavis.structures import Moment, VideoSample
 
 Media = Literal["video", "image", "text"]
 Times = Literal["presentation", "average_rate"]
+TimesFrom = Literal["video", "clip"]
 
 
 class ClipError(VideoDecodeError):
@@ -51,6 +52,9 @@ class View:
             it without keeping the aspect ratio; ``source`` does not resize; otherwise height and width.
         times: ``presentation`` are the times the file gives; ``average_rate`` is frame number over average rate as a
             32-bit float, as CALCE and MR.BLIP compute it.
+        times_from: what they count from: the start of the ``video``, or of the ``clip`` that is shown, as HawkEye tells
+            them; with ``average_rate`` that is its first frame (``edges: shares``). Frames that a sampler takes from
+            before the clip have negative times then.
         round_times: decimals that times are rounded to; ``None`` does not round.
         image_pad_to_square: pictures are padded to squares with CLIP's mean colour before anything else.
         image_max_megapixels: largest picture that is read, see reader ``image``.
@@ -66,6 +70,7 @@ class View:
         train_sampler: Sampler | None = None,
         size: int | tuple[int, int] | Literal["source"] | None = None,
         times: Times = "presentation",
+        times_from: TimesFrom = "video",
         round_times: int | None = None,
         image_pad_to_square: bool = False,
         image_max_megapixels: float = 89.0,
@@ -75,6 +80,8 @@ class View:
             raise ValueError(f"text_frames must be 0 or 1, got {text_frames!r}")
         if times not in ("presentation", "average_rate"):
             raise ValueError(f"times must be presentation or average_rate, got {times!r}")
+        if times_from not in ("video", "clip"):
+            raise ValueError(f"times_from must be video or clip, got {times_from!r}")
         if round_times is not None and (isinstance(round_times, bool) or round_times < 0):
             raise ValueError(f"round_times must be a number of decimals or null, got {round_times!r}")
         self.reader: VideoReader = registry.readers.get("pyav")() if reader is None else reader
@@ -83,6 +90,7 @@ class View:
         self.transform = transform
         self.size = _checked_size(size)
         self.times = times
+        self.times_from = times_from
         self.round_times = round_times
         self.image_reader = ImageReader(image_pad_to_square, image_max_megapixels)
         self.text_frames = text_frames
@@ -104,11 +112,14 @@ class View:
             return None
         return self.size or (transform.image_size, transform.image_size)
 
-    def frame_times(self, shown: Sequence[float], info: VideoInfo) -> list[float]:
-        """The times a model is told of frames that are shown at ``shown`` seconds."""
+    def frame_times(self, shown: Sequence[float], info: VideoInfo, clip: Moment | None = None) -> list[float]:
+        """The times a model is told of frames that are shown at ``shown`` seconds, where it looks at ``clip``."""
+        inner = clip if self.times_from == "clip" else None
         if self.times == "average_rate":
-            return average_rate_times([info.index_at(t) for t in shown], info.fps, self.round_times)
-        return [t if self.round_times is None else round(t, self.round_times) for t in shown]
+            first, _ = frame_range(info, inner, "shares")
+            return average_rate_times([info.index_at(t) - first for t in shown], info.fps, self.round_times)
+        start = 0.0 if inner is None else max(0.0, inner.start)
+        return [t - start if self.round_times is None else round(t - start, self.round_times) for t in shown]
 
 
 @dataclass(frozen=True)
@@ -166,14 +177,18 @@ class Recipe:
             # Under the name of the old one, features of the new one would be found wherever the old one lies.
             raise VideoDecodeError(self.video, "was changed while it was read", "start again once it is complete")
         pixels = transform(pixels, torch.Generator().manual_seed(self.pixel_seed))
-        return pixels, self.view.frame_times(shown, info)
+        return pixels, self.view.frame_times(shown, info, self._timed_clip)
+
+    @property
+    def _timed_clip(self) -> Moment | None:
+        return None if self.media == "image" else self.clip  # a picture is shown at 0
 
     def times(self, decoded: DecodedFrames) -> list[float] | None:
         """The time of each frame without decoding; ``None`` where that shows only in decoding."""
         if getattr(self.reader, "on_truncated", "raise") != "raise":
             return None  # frames that stand in for damaged ones bring times of their own
         info, indices = self.indices(decoded)
-        return self.view.frame_times([info.times[i] for i in indices], info)
+        return self.view.frame_times([info.times[i] for i in indices], info, self._timed_clip)
 
     def indices(self, decoded: DecodedFrames) -> tuple[VideoInfo, list[int]]:
         """What is known of the video, and the numbers of the frames."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,7 @@ from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo
 Encoder = Literal["auto", "ffmpeg", "pyav"]
 ENCODERS: tuple[Encoder, ...] = ("auto", "ffmpeg", "pyav")
 _AUDIO_BITS = 96_000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def chosen_encoder(asked: Encoder) -> Literal["ffmpeg", "pyav"]:
@@ -43,6 +46,7 @@ def encode_with_ffmpeg(source: Path, copy: Path, info: VideoInfo, target: Target
 
     Raises:
         VideoDecodeError: with the program's last words, if it fails.
+        OSError: if the copy cannot be written.
     """
     import av
 
@@ -64,8 +68,16 @@ def encode_with_ffmpeg(source: Path, copy: Path, info: VideoInfo, target: Target
     command += ["-f", "mp4", "-y", f"file:{copy}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
+        _check_disk(done.stderr)
         words = " ".join(done.stderr.split())[-300:] or f"exit status {done.returncode}"
         raise VideoDecodeError(source, f"ffmpeg cannot make a copy: {words}", "fetch the file again, or re-encode it")
+
+
+def _check_disk(said: str) -> None:
+    """That the program did not fail for the disk it wrote to, which it says in words alone."""
+    for code in _NO_ROOM:
+        if os.strerror(code) in said:
+            raise OSError(code, os.strerror(code))
 
 
 def encode_with_pyav(source: Path, copy: Path, info: VideoInfo, target: Target, on_damage: Damage) -> None:
@@ -73,7 +85,21 @@ def encode_with_pyav(source: Path, copy: Path, info: VideoInfo, target: Target, 
 
     Raises:
         VideoDecodeError: if the source is damaged and ``on_damage`` is ``raise``.
+        OSError: if the copy cannot be written.
     """
+    try:
+        lost = _encode_with_pyav(source, copy, info, target)
+    except VideoDecodeError as error:  # as which any error comes out of an opened video
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM:
+            raise OSError(error.__cause__.errno, error.__cause__.strerror) from error
+        raise
+    if lost and on_damage == "raise":
+        cure = "fetch it again, or allow it (--damaged warn)"
+        raise VideoDecodeError(source, f"{lost} packets cannot be decoded", cure)
+
+
+def _encode_with_pyav(source: Path, copy: Path, info: VideoInfo, target: Target) -> int:
+    """The number of packets of the source that cannot be decoded."""
     import av
 
     width, height = target.final(info.width, info.height)
@@ -96,9 +122,7 @@ def encode_with_pyav(source: Path, copy: Path, info: VideoInfo, target: Target, 
             heard.bit_rate = _AUDIO_BITS
             graph = _graph("add_abuffer", sound, _audio_filters(stream, sound, info))
             tracks[sound.index] = _Track(graph, heard, output)
-        lost = _through(container, [stream, *([sound] if sound is not None else [])], tracks, info)
-    if lost and on_damage == "raise":
-        raise VideoDecodeError(source, f"{lost} packets cannot be decoded", "fetch it again, or allow it (--truncated)")
+        return _through(container, [stream, *([sound] if sound is not None else [])], tracks, info)
 
 
 class _Track:
@@ -178,5 +202,5 @@ def _sound(container: Any) -> Any:
 
 def _audio_filters(stream: Any, sound: Any, info: VideoInfo, zero_s: float = 0.0) -> list[tuple[str, str]]:
     """``zero_s`` is what the clock of the decoded sound calls 0."""
-    start_s = float(info.index.pts[0] * stream.time_base) if info.index.pts else zero_s
+    start_s = zero_s if info.index.start_s is None else info.index.start_s
     return audio_filters(start_s - zero_s, sound.channels, sound.rate)

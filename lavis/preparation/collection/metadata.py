@@ -2,20 +2,21 @@
 
 MMDuet keeps such a file, ``videos_metadata.json``, and builds its training samples from it. It takes OpenCV's frame
 count over its rate for the duration, trusts the file for ever once it exists, and lists every file as a video. Here
-times come from the packets, a file that changed is read again, and one that cannot be read is in quarantine instead of
-in the list with 0 seconds.
+times come from the packets, a file whose content changed is read again, and one that cannot be read is in quarantine
+instead of in the list with 0 seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lavis.common.io import FileFormatError, read_json, read_jsonl, write_json, write_jsonl
-from lavis.preparation.collection.items import Item, Shard, find_videos
+from lavis.preparation.collection.items import Item, Shard, content_key, find_videos, options_digest
 from lavis.preparation.collection.run import Running, run_collection
+from lavis.preparation.collection.state import State
 from lavis.preparation.collection.summary import Summary
 from lavis.processors.readers.base import Damage
 
@@ -32,11 +33,19 @@ class Probe:
 
     Args:
         on_truncated: what to do with a file that ends too early: refuse it, or note what is there.
+        known: facts by content (``_content_of``) of files that have since been moved, copied or touched.
     """
 
     on_truncated: Damage = "raise"
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
+        from lavis.common.content import content_digest
+
+        if self.known:
+            facts = self.known.get(_content_of(item.name, content_digest(item.path)))
+            if facts is not None:
+                return dict(facts)
         return video_facts(item.path, self.on_truncated)
 
 
@@ -76,7 +85,7 @@ def video_facts(path: str | Path, on_truncated: Damage = "raise") -> dict[str, A
         "real_fps": float(base_rate) if base_rate else None,
         "measured_fps": round(len(steps) / info.times[-1], 6) if steps else None,
         "constant_rate": not steps or max(steps) - min(steps) <= 0.01 * max(steps) + float(time_base),
-        "start_s": round(float(index.pts[0] * time_base), 6) if index.pts else 0.0,
+        "start_s": round(index.start_s or 0.0, 6),
         "width": info.width,
         "height": info.height,
         "rotation": index.rotation,
@@ -143,7 +152,27 @@ def probe_items(
     """Facts of some videos of a folder, from the same journal as ``videos_metadata``; writes nothing else."""
     name, folder = place_of(videos, out)
     options = {"version": _VERSION, "on_truncated": on_truncated}
-    return run_collection(items, Probe(on_truncated), folder, name=name, options=options, **running)
+    state = State(folder, name, Shard.of(running.get("shard")))
+    known = _displaced(state, items, options_digest(options)) if running.get("resume", True) else {}
+    return run_collection(items, Probe(on_truncated, known), folder, name=name, options=options, **running)
+
+
+def _displaced(state: State, items: Sequence[Item], options: str) -> dict[str, dict[str, Any]]:
+    """Facts by content that the journal has under names which are gone, or for files that seem to be others now."""
+    paths = {item.name: item.path for item in items}
+    known = {}
+    for name, (key, outcome) in state.outcomes().items():
+        if outcome.result is None or not key.endswith(f"-{options}"):
+            continue
+        path = paths.get(name)
+        if path is None or not path.exists() or content_key(path, options) != key:
+            known[_content_of(name, outcome.result["digest"])] = outcome.result
+    return known
+
+
+def _content_of(name: str, digest: str) -> str:
+    """Stands for what a file holds, and for its suffix, which a reader may go by."""
+    return f"{digest}{Path(name).suffix.lower()}"
 
 
 def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lavis.processors.readers._packets import packets_of
+from lavis.processors.readers._unstamped import has_chunks
 from lavis.processors.readers.base import VideoDecodeError, check_file
 
 RATE = 16_000
@@ -62,7 +64,7 @@ def read_sound(path: str | Path, *, on_truncated: Literal["raise", "warn"] = "ra
 
     check_file(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(os.path.abspath(path)) as container:  # a name such as 10:30.mp4 is no protocol
             return _read(container, str(path), on_truncated)
     except av.FFmpegError as error:
         raise VideoDecodeError(path, f"not a readable video ({error.strerror})", "fetch or re-encode it") from error
@@ -76,7 +78,7 @@ def _read(container: Any, path: str, on_truncated: str) -> Sound:
         video = None  # the cover of an album
     if audio is None and video is None:
         raise VideoDecodeError(path, "there is neither picture nor sound in it", "fetch the file again")
-    pictures = _Pictures()
+    pictures = _Pictures(has_chunks(container))
     track = _Track(path)
     for packet in packets_of(container, [stream for stream in (video, audio) if stream is not None]):
         if audio is not None and packet.stream.index == audio.index:
@@ -94,18 +96,23 @@ def _read(container: Any, path: str, on_truncated: str) -> Sound:
 
 @dataclass(slots=True)
 class _Pictures:
-    """Where the pictures begin and end, by the rules of the readers (``_packets.py``), from packets alone."""
+    """Where the pictures begin and end, by the rules of the readers (``_packets.py``), from packets alone.
 
+    ``chunked``: the format has no times of presentation.
+    """
+
+    chunked: bool
     keyframes: list[int] = field(default_factory=list)
     shown: list[tuple[int, int]] = field(default_factory=list)
 
     def take(self, packet: Any) -> None:
-        if packet.size == 0 or packet.is_corrupt or packet.pts is None:
+        stamp = packet.dts if self.chunked and packet.dts is not None else packet.pts
+        if packet.size == 0 or packet.is_corrupt or stamp is None:
             return
         if packet.is_keyframe:
-            self.keyframes.append(packet.pts)
+            self.keyframes.append(stamp)
         if not packet.is_discard:
-            self.shown.append((packet.pts, packet.duration or 0))
+            self.shown.append((stamp, packet.duration or 0))
 
     def span(self, time_base: Any) -> tuple[float | None, float]:
         """Second of the first picture, ``None`` if that is unknown, and of the end of the last."""

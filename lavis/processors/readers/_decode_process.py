@@ -29,6 +29,9 @@ from lavis.processors.readers._decode_child import receive_body, receive_head, s
 START_S = 300.0
 """Seconds that a new process may take until it is ready: it imports torch, perhaps from a slow disk."""
 
+_END_S = 30.0
+"""Seconds that one which has let go of its socket may take to end: the system may be writing its memory to disk."""
+
 _PROGRAM = (
     "import signal, sys, json; signal.signal(signal.SIGINT, signal.SIG_IGN); given = json.loads(sys.argv[1]); "
     "sys.path[:] = given['path']; from lavis.processors.readers._decode_child import main; main(*given['arguments'])"
@@ -75,7 +78,7 @@ class DecodeProcess:
             self._socket.settimeout(START_S)
             receive_head(self._socket)
         except (EOFError, OSError) as error:
-            how = "it is not ready" if isinstance(error, TimeoutError) else _ending(self._wait())
+            how = "it is not ready" if isinstance(error, TimeoutError) else _ending(self._wait(_END_S))
             self.end()
             raise GuardError(
                 f"the process that decodes videos cannot be started ({how}); its own messages are above. Without it, "
@@ -105,8 +108,11 @@ class DecodeProcess:
             self.end()
             raise ChildEnded(f"it takes longer than {seconds:g} s") from None
         except (EOFError, ConnectionError):
-            how = _ending(self._wait())
+            status = self._wait(_END_S)
             self.end()
+            if status == -signal.SIGALRM:  # it ended itself, before this process came to look at the time
+                raise ChildEnded(f"it takes longer than {seconds:g} s") from None
+            how = _ending(status)
             raise ChildEnded(f"it brings the process that decodes to an end ({how})") from None
         except BaseException:
             self.end()  # its answer would be taken for that to the next request
@@ -127,9 +133,9 @@ class DecodeProcess:
         self._socket.close()
         self._process.returncode = 0  # not a child of this process, which must not wait for it
 
-    def _wait(self) -> int | None:
+    def _wait(self, seconds: float = 2.0) -> int | None:
         try:
-            return self._process.wait(timeout=2.0)
+            return self._process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             return None
 

@@ -11,15 +11,19 @@ import math
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from lavis.processors.readers._unstamped import counted_times, guess_holds, has_chunks, rising
 from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo, check_file
 
 _STATED_TOLERANCE_S = 0.5
+_FILES_ALONE = {"protocol_whitelist": "file"}
+"""A file may be a playlist, whatever its name: it is not to have this machine ask another."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +39,11 @@ class PacketIndex:
         keyframes: the stamps decoding can start at, rising.
         rotation: degrees to turn frames counter-clockwise for display: 0, 90, 180 or 270.
         open_groups: whether frames that are shown before a keyframe come after it in the file.
+        start_s: seconds of the first frame on the clock of the file, which sound goes by, too; ``None`` if unknown.
+        container: FFmpeg's name of the format.
+        videos: streams of moving pictures in the file.
+        interlaced: whether pictures are made of two fields.
+        stated_frames: as the head of the file says, 0 where it does not.
     """
 
     stream: int
@@ -42,6 +51,11 @@ class PacketIndex:
     keyframes: list[int]
     rotation: int
     open_groups: bool = False
+    start_s: float | None = None
+    container: str = ""
+    videos: int = 1
+    interlaced: bool = False
+    stated_frames: int = 0
 
     def keyframe_before(self, pts: int) -> int:
         """Position in ``keyframes`` of the last one at or before ``pts``."""
@@ -50,11 +64,14 @@ class PacketIndex:
 
 @contextmanager
 def open_video(path: str, stream: int | None) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream, set to one thread; FFmpeg's errors become ``VideoDecodeError``."""
+    """The container and its video stream, set to one thread; FFmpeg's errors become ``VideoDecodeError``.
+
+    The path is made absolute since FFmpeg takes what is before a colon for a protocol: ``10:30.mp4``, ``http:a.mp4``.
+    """
     import av
 
     try:
-        with av.open(path) as container:
+        with av.open(os.path.abspath(path), options=_FILES_ALONE) as container:
             chosen = _choose_stream(container, stream, path)
             chosen.codec_context.thread_count = 1  # loader workers run side by side; more threads would only wait
             yield container, chosen
@@ -62,14 +79,19 @@ def open_video(path: str, stream: int | None) -> Iterator[tuple[Any, Any]]:
         raise VideoDecodeError(path, f"not a readable video ({error.strerror})", "fetch or re-encode it") from error
 
 
-def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames from where the container stands, in presentation order; packets that cannot be decoded are passed over."""
+def decoded_frames(container: Any, stream: Any, lost: list[Any] | None = None) -> Iterator[Any]:
+    """Frames from where the container stands, in presentation order.
+
+    Packets that cannot be decoded are passed over, and put into ``lost``.
+    """
     import av
 
     for packet in packets_of(container, stream):
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
+            if lost is not None:
+                lost.append(packet.dts)
             continue
         except av.error.EOFError:
             return
@@ -95,21 +117,24 @@ def probe_packets(path: str, stream: int | None, on_truncated: Damage) -> VideoI
         rotation = round((scan.first.rotation or 0) / 90) * 90 % 360
         cut_off = _samples_cut_off(video, os.path.getsize(path))
         stated_end = _stated_end(video)
-        time_base, rate, number = video.time_base, float(video.average_rate or 0), video.index
-    if scan.pts:
-        times = [float((stamp - scan.pts[0]) * time_base) for stamp in scan.pts]
+        time_base, number = video.time_base, video.index
+        rate = float(video.average_rate or video.codec_context.framerate or 0)
+        facts = container.format.name, _moving(container), _interlaced(video, scan.first), video.frames
+    pts = scan.pts if _hold(path, number, scan) else []
+    start_s = float((scan.chunks or scan.pts)[0] * time_base) if scan.pts else None
+    if pts:
+        times = [float((stamp - pts[0]) * time_base) for stamp in pts]
     else:
-        times = _counted_times(path, number, rate)
-    start_s = float(scan.pts[0] * time_base) if scan.pts else 0.0
+        times = _counted(path, number, rate, scan.chunks, on_truncated)
     rate = _average_rate(rate, times, path)
     end = times[-1] + (float(scan.last_length * time_base) or 1 / rate)
-    missing_s = stated_end - max(end, start_s + end)  # some programs state the end, others the length
+    missing_s = stated_end - max(end, (start_s or 0.0) + end)  # some programs state the end, others the length
     if cut_off or missing_s > _STATED_TOLERANCE_S:
         _truncated(path, len(times), end, max(cut_off, round(missing_s * rate)), on_truncated)
     width, height = scan.first.width, scan.first.height
     if rotation % 180:
         width, height = height, width
-    index = PacketIndex(number, scan.pts, scan.keyframes, rotation, scan.open_groups)
+    index = PacketIndex(number, pts, scan.keyframes, rotation, scan.open_groups, start_s, *facts)
     return VideoInfo(len(times), rate, end, width, height, times, index)
 
 
@@ -126,15 +151,32 @@ def _choose_stream(container: Any, stream: int | None, path: str) -> Any:
     return best
 
 
+def _moving(container: Any) -> int:
+    """Streams of video other than pictures of a cover."""
+    import av
+
+    return sum(not each.disposition & av.stream.Disposition.attached_pic for each in container.streams.video)
+
+
+def _interlaced(stream: Any, first: Any) -> bool:
+    return bool(first.interlaced_frame) or stream.codec_context.field_order not in (0, 1)  # unknown, progressive
+
+
 @dataclass(frozen=True)
 class _Scan:
-    """What one pass over the packets tells: the first frame, stamps in presentation order, length of the last frame."""
+    """What one pass over the packets tells: the first frame, stamps in presentation order, length of the last frame.
+
+    ``chunks`` are the stamps of decoding of an AVI file, in order; that format has no others, and what FFmpeg says of
+    presentation is guessed. ``turned_at`` is the first packet that is not in the order of presentation.
+    """
 
     first: Any
     pts: list[int]
     keyframes: list[int]
     last_length: int
     open_groups: bool
+    chunks: list[int] = field(default_factory=list)
+    turned_at: int | None = None
 
 
 def _scan(container: Any, stream: Any) -> _Scan:
@@ -142,6 +184,8 @@ def _scan(container: Any, stream: Any) -> _Scan:
     stamped, open_groups = True, False
     keyframes: list[int] = []
     shown: list[tuple[int, int]] = []
+    chunks: list[int] = []
+    turned_at = None
     for packet in packets_of(container, stream):
         first = first or _first_frame(packet)
         if packet.size == 0 or packet.is_corrupt:
@@ -154,14 +198,19 @@ def _scan(container: Any, stream: Any) -> _Scan:
         elif keyframes and packet.pts < keyframes[-1]:
             open_groups = True
         if not packet.is_discard:  # what an edit list cuts off is decoded, since others refer to it, but not shown
+            if turned_at is None and shown and packet.pts < shown[-1][0]:
+                turned_at = len(shown)
             shown.append((packet.pts, packet.duration or 0))
+            chunks.append(packet.pts if packet.dts is None else packet.dts)
     # A stream cut out of a longer one may begin with frames that refer to what is gone: they cannot be decoded.
     start = min(keyframes, default=-math.inf)
     kept = sorted((pts, length) for pts, length in shown if pts >= start)
     pts = [stamp for stamp, _ in kept]
     if not stamped or not pts or any(a == b for a, b in pairwise(pts)):
         return _Scan(first, [], [], 0, open_groups)
-    return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1], open_groups)
+    if not has_chunks(container):
+        chunks = []
+    return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1], open_groups, chunks, turned_at)
 
 
 def packets_of(container: Any, streams: Any) -> Iterator[Any]:
@@ -190,16 +239,30 @@ def _first_frame(packet: Any) -> Any:
         return None
 
 
-def _counted_times(path: str, stream: int, rate: float) -> list[float]:
-    """Times of a file whose packets have none: those of the decoded frames, or their number over the rate."""
+def _hold(path: str, stream: int, scan: _Scan) -> bool:
+    if not scan.chunks:
+        return True
     with open_video(path, stream) as (container, video):
-        stamps = [frame.pts for frame in decoded_frames(container, video)]
+        reorders = bool(video.codec_context.has_b_frames)
+        frames = partial(decoded_frames, container, video)
+        return guess_holds(scan.pts, scan.chunks, reorders, scan.turned_at, frames)
+
+
+def _counted(path: str, stream: int, rate: float, chunks: Sequence[int], on_truncated: Damage) -> list[float]:
+    """Times of a file whose packets have none that hold; decodes all of it."""
+    lost: list[Any] = []
+    with open_video(path, stream) as (container, video):
+        stamps = [frame.pts for frame in decoded_frames(container, video, lost)]
         time_base = video.time_base
-    if all(pts is not None for pts in stamps) and all(a < b for a, b in pairwise(stamps)):
-        return [float((pts - stamps[0]) * time_base) for pts in stamps]
-    if not rate:
+    if lost and (chunks or not rising(stamps)):
+        cause = f"{len(lost)} packets cannot be decoded, and the times of the frames after them are not known"
+        if on_truncated == "raise":
+            raise VideoDecodeError(path, cause, "fetch it again, or take reader pyav with on_truncated: warn")
+        _log.warning("%s: %s; they are counted as if nothing were missing", path, cause)
+    times = counted_times(stamps, chunks, time_base, rate)
+    if times is None:
         raise VideoDecodeError(path, "it has neither frame times nor a frame rate", "re-encode it")
-    return [i / rate for i in range(len(stamps))]
+    return times
 
 
 def _samples_cut_off(stream: Any, file_size: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import stat
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -179,15 +180,20 @@ def check_file(path: str | Path) -> None:
     """That ``path`` is a file with something in it.
 
     Raises:
-        VideoDecodeError: if it is missing, a folder or empty.
+        VideoDecodeError: if it is missing, a folder, a pipe or device, a playlist, or empty.
     """
     try:
         if os.path.isdir(path):
             raise VideoDecodeError(path, "is a folder, not a video", "for folders of frames use reader frame_folder")
-        if os.stat(path).st_size == 0:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            raise VideoDecodeError(path, "is no file but a pipe, socket or device", "put the video itself there")
+        if facts.st_size == 0:
             raise VideoDecodeError(path, "the file is empty", "fetch it again")
-        with open(path, "rb"):
-            pass
+        with open(path, "rb") as file:
+            playlist = file.read(8).startswith((b"#EXTM3U", b"ffconcat"))
+        if playlist:  # FFmpeg would open what it names, and wait for ever for more of a live one
+            raise VideoDecodeError(path, "is a playlist, which only names videos", "fetch the video itself")
     except OSError as error:
         raise missing_file(path, error) from error
 

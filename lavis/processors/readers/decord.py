@@ -2,20 +2,22 @@
 
 As in CALCE the decoder resizes, to exactly the size asked for, without keeping the aspect ratio. It refuses AV1 and
 most truncated files. Some files it reads wrongly without a word, so these are refused here unless told otherwise:
-transport streams, files trimmed by an edit list (it counts the hidden frames, and repeats the last one for as many at
-the end), H.264 in AVI (all times are 0), turned pictures in Matroska (it does not turn them), and open groups of
-pictures, usual in HEVC (it miscounts after a jump). The package has wheels for x86-64 Linux and Windows only.
+transport streams, Windows Media (wrong after a jump), files trimmed by an edit list (it counts the hidden frames, and
+repeats the last one for as many at the end), H.264 in AVI (all times are 0), turned pictures in Matroska (it does not
+turn them), open groups of pictures, usual in HEVC (it miscounts after a jump), and several streams of video. There are
+wheels for x86-64 Linux and Windows only.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +30,16 @@ from lavis.processors.readers.base import (
     VideoDecodeError,
     VideoInfo,
     VideoReader,
-    check_file,
     misplaced,
 )
 
 _CURE = "use reader pyav, or set the reader's on_mismatch to warn to get what decord gives"
+
+_WRONG = {"mpegts": "MPEG transport streams", "asf": "Windows Media files"}
+"""By FFmpeg's name of the format."""
+
+_BELIEVABLE = 16
+"""Times the frames that are there; the head of a recording that was broken off may state a thousand million."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +57,15 @@ class DecordReader(VideoReader):
     on_mismatch: Damage = "raise"
 
     def probe(self, path: str | Path) -> VideoInfo:
-        check_file(path)
-        kind = _container(path)
-        doubt = "decord returns wrong frames of MPEG transport streams" if kind == "transport stream" else ""
+        packets = probe_packets(str(path), None, self.on_mismatch)
+        if packets.index.stated_frames > _BELIEVABLE * (packets.num_frames + 100):
+            cause = f"its head speaks of {packets.index.stated_frames} frames, for which decord wants memory"
+            raise VideoDecodeError(path, cause, "use reader pyav, or write the file anew")
+        doubt = _known_fault(packets)
         if doubt and self.on_mismatch == "raise":
             raise VideoDecodeError(path, doubt, _CURE)
         info = self._own_info(path)
-        doubt = doubt or _doubt(info, probe_packets(str(path), None, self.on_mismatch), kind)
+        doubt = doubt or _doubt(info, packets)
         if doubt and self.on_mismatch == "raise":
             raise VideoDecodeError(path, doubt, _CURE)
         if doubt:
@@ -87,24 +96,25 @@ def _open(path: str, size: Size | None) -> Any:
     except ImportError as error:
         raise ImportError("reader decord needs the package decord (pip install decord); pyav needs nothing") from error
     height, width = size or (-1, -1)
-    return DecordVideo(path, width=width, height=height, num_threads=1)
+    return DecordVideo(os.path.abspath(path), width=width, height=height, num_threads=1)
 
 
-def _container(path: str | Path) -> Literal["transport stream", "matroska", "other"]:
-    """By the sync byte at the beginning of packets of 188 bytes, or the mark of EBML."""
-    with open(path, "rb") as file:
-        head = file.read(377)
-    if len(head) == 377 and all(head[i] == 0x47 for i in (0, 188, 376)):
-        return "transport stream"
-    return "matroska" if head.startswith(b"\x1a\x45\xdf\xa3") else "other"
-
-
-def _doubt(info: VideoInfo, packets: VideoInfo, kind: str) -> str:
-    """What decord gets wrong of a file, going by its packets; empty for nothing."""
-    if packets.index.open_groups:
+def _known_fault(packets: VideoInfo) -> str:
+    """What decord is known to get wrong of such a file; empty for nothing."""
+    index = packets.index
+    if index.container in _WRONG:
+        return f"decord returns wrong frames of {_WRONG[index.container]}"
+    if index.videos > 1:
+        return f"it has {index.videos} streams of video, and decord may take another than players show"
+    if index.open_groups:
         return "decord miscounts the frames of open groups of pictures"
-    if packets.index.rotation and kind == "matroska":
+    if index.rotation and index.container.startswith("matroska"):
         return "decord does not turn the pictures of Matroska files"
+    return ""
+
+
+def _doubt(info: VideoInfo, packets: VideoInfo) -> str:
+    """What decord says of a file that its packets do not; empty for nothing."""
     if info.num_frames != packets.num_frames:
         return f"decord finds {info.num_frames} frames where {packets.num_frames} are shown"
     wrong = misplaced(range(info.num_frames), info.times, packets)

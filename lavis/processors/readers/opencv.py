@@ -1,11 +1,13 @@
 """OpenCV, decoding from the start: MMDuet reads its videos this way.
 
 Seeking by frame number is never used: OpenCV then returns wrong frames without saying so. It passes over damaged parts
-in silence, so the time it gives for each frame is compared with that of the packets. It cannot read AV1.
+in silence, so the time it gives for each frame is compared with that of the packets. It cannot read AV1, and what it
+gives of interlaced video (OpenCV 5.0) or takes of several streams cannot be known, so these are refused.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,15 @@ class OpenCVReader(VideoReader):
     """Reads through ``cv2.VideoCapture``; times come from the packets, as with ``pyav``."""
 
     def probe(self, path: str | Path) -> VideoInfo:
-        return probe_packets(str(path), None, "raise")
+        info = probe_packets(str(path), None, "raise")
+        if info.index.interlaced:
+            raise VideoDecodeError(
+                path, "some versions of OpenCV give random pixels of interlaced video", "use reader pyav"
+            )
+        if info.index.videos > 1:
+            cause = f"it has {info.index.videos} streams of video, and OpenCV may take another than players show"
+            raise VideoDecodeError(path, cause, "use reader pyav")
+        return info
 
     def _decode(self, path: str, wanted: list[int], size: Size | None, info: VideoInfo) -> tuple[Pixels, Sequence[int]]:
         try:
@@ -34,7 +44,7 @@ class OpenCVReader(VideoReader):
         height, width = size or (info.height, info.width)
         pixels = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
         shown: list[float] = []
-        capture: Any = cv2.VideoCapture(path)
+        capture: Any = cv2.VideoCapture(os.path.abspath(path))
         try:
             row = 0
             for number in range(wanted[-1] + 1):

@@ -21,6 +21,9 @@ from lavis.processors.readers.base import Damage, Pixels, Size, VideoInfo, Video
 _GUESSED_AFTER_SEEKING = frozenset({"mpeg"})
 """Containers where few packets have stamps (program streams): after a jump FFmpeg guesses them, at times wrongly."""
 
+_FAR_S = 3600
+"""Seconds before the first keyframe that surely are before the beginning of the file."""
+
 
 @registry.readers.register("pyav")
 @dataclass(frozen=True)
@@ -87,11 +90,12 @@ def _at_stamps(container: Any, stream: Any, index: PacketIndex, wanted: list[int
 def _seek(container: Any, stream: Any, index: PacketIndex, key: int, target: int) -> Iterator[Any]:
     """Frames from a keyframe on that is not after ``target``.
 
-    Seeking is imprecise in some containers (MPEG-TS) and may land too late; then an earlier keyframe is tried.
+    Seeking is imprecise in some containers (MPEG-TS) and may land too late, and after a jump a decoder may hold frames
+    back until all of the picture is renewed; then an earlier keyframe is tried, and last the beginning of the file.
     """
-    for back in (0, 1, 2, 4, 8, key):
-        start = max(0, key - back)
-        container.seek(index.keyframes[start], stream=stream)
+    starts = [index.keyframes[max(0, key - back)] for back in (0, 1, 2, 4, 8, key)]
+    for start in (*starts, index.keyframes[0] - round(_FAR_S / stream.time_base)):
+        container.seek(start, stream=stream)
         frames = decoded_frames(container, stream)
         first = next(frames, None)
         if first is not None and first.pts <= target:

@@ -5,6 +5,7 @@ Its approximate mode returns wrong frames where the frame rate varies. Needs FFm
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,13 @@ class TorchCodecReader(VideoReader):
                 f"reader torchcodec needs the package torchcodec and the libraries of FFmpeg 4 to 8 ({reason}); "
                 "install both, or choose reader.name: pyav"
             ) from error
+        if not info.index.pts:
+            cause = "it has no frame times that hold, so that what torchcodec gives cannot be checked"
+            raise VideoDecodeError(path, cause, "use reader pyav")
         resize = [] if size is None else [Resize(size=list(size))]
         try:
             decoder = VideoDecoder(
-                path,
+                os.path.abspath(path),
                 stream_index=info.index.stream,
                 dimension_order="NHWC",
                 num_ffmpeg_threads=1,
@@ -57,6 +61,6 @@ class TorchCodecReader(VideoReader):
         except (RuntimeError, IndexError) as error:
             raise VideoDecodeError(path, f"torchcodec cannot read it ({error})", "try reader pyav") from error
         start = decoder.metadata.begin_stream_seconds
-        if info.index.pts and start is not None:
+        if start is not None:
             check_times(path, "torchcodec", wanted, [float(seconds) - start for seconds in batch.pts_seconds], info)
         return np.ascontiguousarray(batch.data.numpy()), wanted

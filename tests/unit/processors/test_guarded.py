@@ -140,6 +140,7 @@ def test_errors_are_those_of_the_reader(kind: str, clip: Path, guarded: GuardedR
 WORDS = {
     "hang": r"takes longer than 0\.5 s.*run\.decode\.seconds",
     "spin": r"takes longer than 0\.5 s",
+    "alarm": r"takes longer than 60 s.*run\.decode\.seconds",
     "abort": r"to an end \(SIGABRT\)",
     "kill": r"to an end \(SIGKILL, as where memory runs out\)",
     "exit": r"to an end \(status 3\)",
@@ -193,7 +194,7 @@ def test_a_process_that_ended_while_idle_is_nobodys_fault(clip: Path, guarded: G
     guarded.probe(clip)
     first = pid()
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while any(process.pid == first and process.alive for process in _decode_process._idle):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -267,7 +268,7 @@ def test_no_process_outlives_its_parent(clip: Path, tmp_path: Path, root: Path) 
         child = int(parent.stdout.readline())
         time.sleep(0.2)  # until it hangs
         parent.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while running(child):
         assert time.monotonic() < deadline, "the decoding process is still there"
         time.sleep(0.02)
@@ -280,7 +281,7 @@ def test_one_that_nobody_watches_ends_by_itself(root: Path) -> None:
         "with _alarm(60): pass\n"
         "with _alarm(0.2): misbehave('spin.mp4')\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], cwd=root, timeout=60).returncode == -signal.SIGALRM
+    assert subprocess.run([sys.executable, "-c", program], cwd=root, timeout=600).returncode == -signal.SIGALRM
 
 
 def running(process: int) -> bool:
@@ -335,4 +336,8 @@ def test_processes_that_are_let_go_of_end() -> None:
     process.end()
     del process
     gc.collect()
-    assert not running(number)
+    for _ in range(2000):
+        if not running(number):
+            return
+        time.sleep(0.05)
+    raise AssertionError("it still runs")

@@ -77,6 +77,20 @@ def test_times_as_the_originals_count_them(video: Path) -> None:
     assert true.times == [0.0, 0.4, 1.6, 3.6, 6.4, 10.0]
 
 
+def test_times_that_count_from_the_clip(video: Path) -> None:
+    asked = sample(video, clip=Moment(2.5, 9.0))
+    plain = build_processor(changed())(asked, train=False)["frames"]
+    from_clip = build_processor(changed(times_from="clip"))(asked, train=False)["frames"]
+    assert from_clip.times == pytest.approx([time - 2.5 for time in plain.times])
+    assert torch.equal(from_clip.pixels, plain.pixels)
+    whole = build_processor(changed(times_from="clip"))(sample(video), train=False)["frames"]
+    assert whole.times == build_processor(NODE)(sample(video), train=False)["frames"].times
+    info = PyAVReader().probe(video)
+    counted = build_processor(changed(times="average_rate", times_from="clip", round_times=1))(asked, train=False)
+    first = round(2.5 / (info.num_frames / info.fps) * info.num_frames)
+    assert counted["frames"].times == average_rate_times([n - first for n in numbers(plain.pixels)], info.fps, 1)
+
+
 def test_average_rate_times() -> None:
     assert average_rate_times([35], 6.0) == [5.833333492279053]
     assert average_rate_times([7], 3.0, 2) == [2.3299999237060547]
@@ -201,6 +215,7 @@ BAD = {
     "size of three": (changed(size=[1, 2, 3]), "size must be"),
     "times": (changed(times="guess"), "times must be"),
     "round_times": (changed(round_times=-1), "round_times must be"),
+    "times_from": (changed(times_from="end"), "times_from must be video or clip"),
     "no mapping": (changed(transform="clip_eval"), "must be a mapping"),
 }
 
@@ -226,7 +241,7 @@ def test_what_is_built_passes_the_check(node: dict[str, Any]) -> None:
     assert complaints(node) == []
 
 
-VALUES = {"no view", "bad value", "size of three", "round_times"}
+VALUES = {"no view", "bad value", "size of three", "round_times", "times_from"}
 """What only building notices: the check knows keys and types."""
 
 
