@@ -144,7 +144,8 @@ def read_index(shard: str | Path) -> tuple[ShardFacts, list[Packed]]:
     """What the index of a shard says.
 
     Raises:
-        ShardError: if there is none, it is of another form, or the shard has another size than it says.
+        ShardError: if there is none, it is of another form, names a key twice, or bytes that are not in the shard, or
+            the shard has another size than it says.
     """
     index = index_path(shard)
     try:
@@ -152,25 +153,30 @@ def read_index(shard: str | Path) -> tuple[ShardFacts, list[Packed]]:
         if head["format"] != FORMAT:
             raise ValueError(f"its format is {head['format']!r}, not {FORMAT!r}")
         facts = ShardFacts(int(head["bytes"]), str(head["digest"]), str(head.get("plan", "")))
-        found = [_packed(row) for row in rows]
+        found = [_packed(row, facts.size) for row in rows]
+        if len({packed.key for packed in found}) < len(found):
+            raise ValueError("it has a key twice")
     except FileNotFoundError:
         raise ShardError(shard, f"has no index {index.name} beside it. Make it with make_shards.py --index") from None
     except FileFormatError as error:
         raise ShardError(shard, f"its index cannot be read: {error}. {_REMAKE}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ShardError(shard, f"its index {index.name} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ShardError(shard, f"{index.name} is no index of a shard ({error!r}). {_REMAKE}") from error
     _check_size(shard, facts)
     return facts, found
 
 
-def _packed(row: Mapping[str, Any]) -> Packed:
+def _packed(row: Mapping[str, Any], shard_size: int) -> Packed:
     key = str(row["key"])
     members = {}
     for suffix, (offset, size, crc) in row["members"].items():
         name = f"{key}.{suffix}"
-        if _fault_of_name(name) or min(offset, size, crc) < 0:
-            raise ValueError(f"member {name!r} at {offset} with {size} bytes")
-        members[suffix] = Member(name, int(offset), int(size), int(crc))
+        whole = all(type(number) is int and number >= 0 for number in (offset, size, crc))
+        if _fault_of_name(name) or not whole or offset + size > shard_size:
+            raise ValueError(f"member {name!r:.80} at {offset!r:.20} with {size!r:.20} bytes")
+        members[suffix] = Member(name, offset, size, crc)
     return Packed(key, members, {k: v for k, v in row.items() if k not in ("key", "members")})
 
 
@@ -200,9 +206,11 @@ def read_member(shard: str | Path, member: Member) -> bytes:
         there = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise ShardError(shard, f"has no tar header where its index says ({error}). {_REMAKE}", member.name) from error
-    if not there.isreg() or there.name != member.name or there.size != member.size:
+    intact = len(data) == member.size and zlib.crc32(data) == member.crc
+    # Names that are long or not ASCII stand in a header before this one, and are cut or replaced here.
+    if not there.isreg() or there.size != member.size or (there.name != member.name and not intact):
         raise ShardError(shard, f"another member is there, {there.name!r}: shard and index differ", member.name)
-    if len(data) != member.size or zlib.crc32(data) != member.crc:
+    if not intact:
         raise ShardError(shard, f"its bytes are not those that were written. {_REMAKE}", member.name)
     return data
 
@@ -215,12 +223,15 @@ def scan(shard: str | Path) -> Iterator[tuple[Member, bytes]]:
     """
     seen: set[str] = set()
     try:
+        whole = os.stat(shard).st_size
         with tarfile.open(shard, "r:") as tar:
             for entry in tar:
                 fault = _fault_of(entry) or (f"is there twice: {entry.name!r}" if entry.name in seen else None)
                 if fault is not None:
                     raise ShardError(shard, f"{fault}. Such shards are not read", entry.name)
                 seen.add(entry.name)
+                if entry.offset_data + entry.size > whole:
+                    raise ShardError(shard, f"is cut short within it. {_REMAKE}", entry.name)
                 stream = tar.extractfile(entry)
                 data = b"" if stream is None else stream.read()
                 if len(data) != entry.size:
@@ -233,11 +244,15 @@ def scan(shard: str | Path) -> Iterator[tuple[Member, bytes]]:
                 raise ShardError(shard, f"does not end, or go on, with a member at byte {end}. {_REMAKE}")
     except OSError as error:
         raise ShardError(shard, f"cannot be read: {error.strerror or error}") from error
-    except tarfile.TarError as error:
-        raise ShardError(shard, f"is no tar file, or a damaged one: {error}. {_REMAKE}") from error
+    except ShardError:
+        raise
+    except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:  # a header may claim any size
+        raise ShardError(shard, f"is no tar file, or a damaged one: {error!r}. {_REMAKE}") from error
 
 
 def _fault_of(entry: tarfile.TarInfo) -> str | None:
+    if entry.issparse():
+        return "is a sparse file, which may unpack to any size"
     if not entry.isreg():
         kind = "a link" if entry.issym() or entry.islnk() else "a folder" if entry.isdir() else "a device or the like"
         return f"is {kind} and no file"

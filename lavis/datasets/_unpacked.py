@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import weakref
 from collections import OrderedDict
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from threading import Lock
 
 from lavis.common.io import explained
+from lavis.common.locking import runs
 from lavis.common.tar_shards import Member, ShardError, read_index, read_member
 
 
@@ -28,7 +31,9 @@ class Unpacked:
         with explained(folder or tempfile.gettempdir()):
             if folder is not None:
                 Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
-            self.root = Path(tempfile.mkdtemp(prefix="lavis-shards-", dir=folder and os.path.expanduser(folder)))
+            place = Path(folder).expanduser() if folder is not None else Path(tempfile.gettempdir())
+            _remove_abandoned(place)
+            self.root = Path(tempfile.mkdtemp(prefix=f"{_mark()}{os.getpid()}-", dir=place))
         self.max_bytes = max_bytes
         self._forget()
         weakref.finalize(self, _remove, self.root, os.getpid())
@@ -67,10 +72,23 @@ class Unpacked:
         self._size = 0
 
 
+def _mark() -> str:
+    """How the names of this host's folders begin; the number of the process that made one follows."""
+    return f"lavis-shards-{socket.gethostname()}-"
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Removes the folders of processes of this host that were killed, and could not do so themselves."""
+    for left in place.glob(f"{escape(_mark())}*"):
+        owner = left.name[len(_mark()) :].partition("-")[0]
+        if owner.isdecimal() and not runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def shard_of(video: str) -> Path | None:
     """The shard in which the medium lies that a sample of the data set ``shards`` names; ``None`` for a file."""
-    folder = Path(video).parent
-    return folder if folder.suffix == ".tar" and not folder.is_dir() else None
+    folders = (folder for folder in Path(video).parents if folder.suffix == ".tar")  # members may have folders
+    return next((folder for folder in folders if not folder.is_dir()), None)
 
 
 class MediaFiles:
@@ -97,7 +115,7 @@ class MediaFiles:
         with self._lock:
             if self._unpacked is None:
                 self._unpacked = Unpacked(self.folder, self.max_bytes)
-            return str(self._unpacked.path(shard, _member(shard, Path(video).name)))
+            return str(self._unpacked.path(shard, _member(shard, Path(video).relative_to(shard).as_posix())))
 
 
 def _member(shard: Path, name: str) -> Member:

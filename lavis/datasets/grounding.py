@@ -12,15 +12,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Literal, get_args
+
+import torch
 
 from lavis.common.registry import registry
 from lavis.datasets._files import missing_message, missing_names
 from lavis.datasets._folds import Fold
 from lavis.datasets._selection import Selection
+from lavis.datasets._shown import ask_of_part
 from lavis.datasets.base import Item, MomentDataset, OnError, Processor
 from lavis.datasets.formats.base import AnnotationFormat, check_choice
 from lavis.datasets.prior import join_priors, read_priors
+from lavis.processors.samplers import WindowChoice
 from lavis.processors.subtitles import DigitLines, read_srt
 from lavis.structures import VideoSample
 
@@ -48,11 +53,15 @@ class GroundingDataset(MomentDataset):
         video_suffix: ``.mp4``; ``""`` for folders of frames, or where names have their suffix.
         subtitles: folder of ``<name>.srt`` files; ``None``: no subtitles, no speech.
         prior: earlier predictions, joined by id; replaces what the annotations hold.
+        on_bad_row: ``raise``, or ``skip`` rows of the annotations that are not of the format, and count them.
         on_decode_error: ``raise``, or ``skip`` the item and count it.
         on_missing_video: the same for files that are not there, found before the first step.
         on_missing_subtitles: ``raise``, ``skip`` the sample, or take it as ``empty`` (no speech).
         on_malformed_subtitles: ``raise``, or ``skip`` the entries that cannot be read, with a warning.
         digit_lines: what a line of digits in a subtitle file is, see ``read_srt``.
+        shown_window: how much is shown around the segment of a sample whose annotation says what may be shown
+            (``hawkeye_it``), drawn anew in each epoch; evaluation shows all of it. ``None``: no ``clip`` and no
+            question is made of such samples.
         check_files: look for videos and subtitles now; turn off where listing the folders is slow.
         fix, keyword, no_keyword, random, subset, use_rewrite, seed, fold: see ``Selection``.
 
@@ -75,11 +84,13 @@ class GroundingDataset(MomentDataset):
         video_suffix: str = ".mp4",
         subtitles: str | None = None,
         prior: str | None = None,
+        on_bad_row: OnError = "raise",
         on_decode_error: OnError = "raise",
         on_missing_video: OnError = "raise",
         on_missing_subtitles: OnMissingSubtitles = "raise",
         on_malformed_subtitles: OnError = "raise",
         digit_lines: DigitLines = "entry",
+        shown_window: WindowChoice | None = None,
         check_files: bool = True,
         fix: Sequence[int | str] | None = None,
         keyword: Sequence[str] | None = None,
@@ -91,6 +102,7 @@ class GroundingDataset(MomentDataset):
         fold: Fold | None = None,
     ) -> None:
         where = f"datasets.{dataset_name}"
+        check_choice(f"{where}.on_bad_row", on_bad_row, get_args(OnError))
         check_choice(f"{where}.on_decode_error", on_decode_error, get_args(OnError))
         check_choice(f"{where}.on_missing_video", on_missing_video, get_args(OnError))
         check_choice(f"{where}.on_missing_subtitles", on_missing_subtitles, get_args(OnMissingSubtitles))
@@ -105,11 +117,12 @@ class GroundingDataset(MomentDataset):
         self.on_missing_subtitles = on_missing_subtitles
         self.on_malformed_subtitles: OnError = on_malformed_subtitles
         self.digit_lines: DigitLines = digit_lines
+        self.shown_window = shown_window if train or shown_window is None else replace(shown_window, crop="none")
         self.videos = filled(videos, split)
         self.video_suffix = video_suffix
         self.subtitles = filled(subtitles, split) if subtitles is not None else None
         file = filled(annotations[split], split)
-        read = format.read(file, split)
+        read = format.read(file, split, on_bad_row)
         chosen = Selection(fix, keyword, no_keyword, random, subset, use_rewrite, seed, where, fold)
         samples = chosen.apply(read.samples, split, train)
         counts = Counter(read.counts)
@@ -132,6 +145,9 @@ class GroundingDataset(MomentDataset):
         if sample is None:
             self.mark_skipped(index)
             return None
+        if self.shown_window is not None:
+            # From the generator that the loader seeds for each sample and epoch.
+            sample = ask_of_part(sample, self.shown_window, Random(int(torch.randint(2**62, ()))))
         return self.framed(index, sample, self.processor, self.on_decode_error)
 
     def set_epoch(self, epoch: int) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from lavis.common.orders import chosen_order, interleaved
 from lavis.common.quarantine import Found, Quarantine
 from lavis.common.registry import registry
 from lavis.datasets.base import Item, MomentDataset
@@ -43,7 +45,8 @@ class MixtureDataset(MomentDataset):
 
     Without weights and sizes, and in evaluation, every sample of every part occurs once. With weights an epoch has
     ``length`` items, shared out in proportion; with sizes so many of each part. A part goes through all its samples
-    before it repeats one, across epochs.
+    before it repeats one, across epochs. A part that chooses the order of its samples (``shards`` with
+    ``order: shards``) keeps it, mixed with the others.
 
     Args:
         dataset_name: key in the configuration.
@@ -76,7 +79,7 @@ class MixtureDataset(MomentDataset):
         where = f"datasets.{dataset_name}"
         if not parts:
             raise ValueError(f"{where}.parts names no dataset with a split {split!r}")
-        if weights is not None and (set(weights) != set(parts) or min(weights.values()) <= 0):
+        if weights is not None and (set(weights) != set(parts) or not all(map(_is_weight, weights.values()))):
             raise ValueError(
                 f"{where}.weights needs a number above 0 for each of {', '.join(parts)}, got {dict(weights)}"
             )
@@ -129,9 +132,32 @@ class MixtureDataset(MomentDataset):
             self._index = [
                 (name, i)
                 for name, share in self._shares.items()
-                for i in slice_of_rounds(len(self.parts[name]), epoch * share, share, f"{self.seed} {name}")
+                for i in slice_of_rounds(len(self.parts[name]), epoch * share, share, partial(self._round, name))
             ]
         self.samples = [self.parts[name].samples[i] for name, i in self._index]
+
+    def epoch_order(self, seed: int, epoch: int) -> list[int] | None:
+        """The order in which an epoch visits the items, each once; ``None`` leaves it to the sampler.
+
+        Args:
+            seed: of the run.
+            epoch: from 0.
+        """
+        if self._shares is None:
+            sizes = [len(part) for part in self.parts.values()]
+            orders = [chosen_order(part, len(part), seed, epoch) for part in self.parts.values()]
+        else:
+            # The items of a part that orders itself are in its order already.
+            own = [chosen_order(part, len(part), self.seed, 0) is not None for part in self.parts.values()]
+            sizes = [self._shares[name] for name in self.parts]
+            orders = [list(range(size)) if ordered else None for size, ordered in zip(sizes, own, strict=True)]
+        return None if all(order is None for order in orders) else interleaved(sizes, orders, seed + epoch)
+
+    def _round(self, name: str, number: int) -> list[int]:
+        """The order of one round through all samples of a part."""
+        part = self.parts[name]
+        own = chosen_order(part, len(part), self.seed, number)
+        return shuffled(len(part), f"{self.seed} {name} {number}") if own is None else own
 
     @property
     def sources(self) -> dict[str, SourceFigures]:
@@ -158,6 +184,11 @@ class MixtureDataset(MomentDataset):
         return {**total, "samples": len(self)}
 
 
+def _is_weight(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 < value < math.inf  # type: ignore[operator]  # a number by then; not NaN, which YAML can write
+
+
 def _check_sizes(
     where: str, sizes: Mapping[str, int], parts: Mapping[str, MomentDataset], weights: Mapping[str, float] | None
 ) -> None:
@@ -180,12 +211,17 @@ def shares(weights: Mapping[str, float], length: int) -> dict[str, int]:
     return result
 
 
-def slice_of_rounds(size: int, start: int, count: int, seed: str) -> list[int]:
-    """Items ``start`` to ``start + count`` of an endless list: rounds through ``range(size)``, each shuffled anew."""
+def slice_of_rounds(size: int, start: int, count: int, order: Callable[[int], Sequence[int]]) -> list[int]:
+    """Items ``start`` to ``start + count`` of an endless list: rounds through ``range(size)``, each in an ``order``."""
     chosen: list[int] = []
     for round_number in range(start // size, (start + count - 1) // size + 1):
-        order = list(range(size))
-        random.Random(f"{seed} {round_number}").shuffle(order)
         first = max(0, start - round_number * size)
-        chosen += order[first : start + count - round_number * size]
+        chosen += order(round_number)[first : start + count - round_number * size]
     return chosen
+
+
+def shuffled(size: int, seed: str) -> list[int]:
+    """``range(size)`` in an order that follows from ``seed``."""
+    order = list(range(size))
+    random.Random(seed).shuffle(order)
+    return order

@@ -199,7 +199,10 @@ def shards_of(index: Path) -> list[Path]:
     except (FileFormatError, ValueError, KeyError, TypeError) as error:
         raise ShardError(path, f"is no index of shards ({error}). Make it with make_shards.py --index") from error
     for name in names:
-        if PurePath(name).name != name or ":" in name or name.startswith("."):
+        if PurePath(name).name != name or not name.strip() or name.startswith(".") or any(c in name for c in ":\\\0"):
             # An address (http://...) or a command (pipe:...) would be opened by webdataset.
             raise ShardError(path, f"names a shard {name!r:.80} that is no file beside it")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ShardError(path, f"names the shard {twice!r:.80} twice, so its samples would come twice. Remove one")
     return [path.parent / name for name in names]

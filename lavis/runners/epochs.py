@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lavis.common import distributed
 from lavis.common.checkpoint import CheckpointError
+from lavis.common.orders import chosen_order, interleaved, permutation
 from lavis.runners.batching import Iteration, Remainder, by_tokens, dealt, iterations
 from lavis.runners.modalities import by_modality
 
@@ -127,12 +128,6 @@ class EpochSampler(Sampler[list[Key]]):
             yield [(epoch, index) for index in iteration[rank]]
 
 
-def permutation(length: int, seed: int) -> list[int]:
-    """All indices below ``length``, shuffled."""
-    order: list[int] = torch.randperm(length, generator=torch.Generator().manual_seed(seed)).tolist()
-    return order
-
-
 def epoch_order(datasets: Sequence[Dataset[Any]], seed: int, epoch: int) -> list[int]:
     """The order in which an epoch takes the samples of data sets that lie end to end.
 
@@ -143,16 +138,5 @@ def epoch_order(datasets: Sequence[Dataset[Any]], seed: int, epoch: int) -> list
         ValueError: if a data set leaves out an index, or names one twice.
     """
     sizes = [len(dataset) for dataset in datasets]  # type: ignore[arg-type]  # all of ours know their length
-    chosen = [getattr(dataset, "epoch_order", lambda seed, epoch: None)(seed, epoch) for dataset in datasets]
-    whole = permutation(sum(sizes), seed + epoch)
-    if all(own is None for own in chosen):
-        return whole
-    queues: list[Iterator[int]] = []
-    for number, (dataset, own, size) in enumerate(zip(datasets, chosen, sizes, strict=True)):
-        order = permutation(size, seed + epoch) if own is None else list(own)
-        if sorted(order) != list(range(size)):
-            raise ValueError(f"{type(dataset).__name__}.epoch_order must name each of {size} samples once")
-        first = sum(sizes[:number])
-        queues.append(iter([first + index for index in order]))
-    owner = [number for number, size in enumerate(sizes) for _ in range(size)]
-    return [next(queues[owner[index]]) for index in whole]
+    chosen = [chosen_order(dataset, size, seed, epoch) for dataset, size in zip(datasets, sizes, strict=True)]
+    return interleaved(sizes, chosen, seed + epoch)

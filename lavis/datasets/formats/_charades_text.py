@@ -62,10 +62,15 @@ def read_durations(path: str | Path) -> dict[str, float]:
         raise AnnotationError(f"there is no file of durations {file}. Correct format.durations") from None
     raw: dict[str, object]
     if file.suffix == ".csv":
-        rows = list(csv.DictReader(io.StringIO(text)))
+        try:
+            rows = list(csv.DictReader(io.StringIO(text)))
+        except csv.Error as error:
+            raise AnnotationError(f"{file}: no valid CSV ({error}). Take Charades_v1_<split>.csv") from error
         if not rows or not {"id", "length"} <= set(rows[0]):
             raise AnnotationError(f"{file}: must have the columns 'id' and 'length'. Take Charades_v1_<split>.csv")
         raw = {row["id"]: row["length"] for row in rows}
+        if len(raw) < len({(row["id"], row["length"]) for row in rows}):
+            raise AnnotationError(f"{file}: tells two lengths of one video. Remove the wrong one")
     else:
         loaded = load_json(text, str(file))
         if not isinstance(loaded, dict):
@@ -73,7 +78,7 @@ def read_durations(path: str | Path) -> dict[str, float]:
         raw = loaded
     durations = {}
     for video, value in raw.items():
-        seconds = _seconds(value) if isinstance(value, (str, int, float)) else value
+        seconds = _seconds(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
         record = Record({"length": seconds}, file, f"video {video!r}")
         durations[video] = record.positive("length")
     return durations
@@ -82,6 +87,6 @@ def read_durations(path: str | Path) -> dict[str, float]:
 def _seconds(value: str | int | float) -> str | float:
     """A number from text; text that is none comes back, to be complained about where the row is known."""
     try:
-        return float(value)
-    except ValueError:
+        return str(value) if isinstance(value, str) and "_" in value else float(value)
+    except (ValueError, OverflowError):  # the latter of whole numbers with hundreds of digits
         return str(value)

@@ -18,6 +18,7 @@ from lavis.datasets.formats.base import (
     AnnotationFormat,
     Annotations,
     BeyondEnd,
+    OnBadRow,
     OnBadWindow,
     OnUnknownField,
     check_choice,
@@ -90,8 +91,8 @@ class ConversationFormat(AnnotationFormat):
         self.filters = filters
         self.on_bad_conversation = on_bad_conversation
 
-    def read(self, path: str | Path, split: str = "") -> Annotations:
-        result = super().read(path, split)
+    def read(self, path: str | Path, split: str = "", on_bad_row: OnBadRow = "raise") -> Annotations:
+        result = super().read(path, split, on_bad_row)
         if self.filters is None:
             return result
         kept = [sample for sample in result.samples if self.filters.pass_(sample)]

@@ -11,7 +11,8 @@ forms its conversions write. ``moments`` is the segment, ``extra["shown_window"]
 - ``grounding_time``: ``a`` holds two places for times; it becomes ``extra["template"]``.
 - ``caption_time``: ``q`` does; ``answer`` is the caption.
 
-``extra["instructions"]`` is ``[i]``. No answer of a grounding row is fixed: it depends on what part is shown.
+``extra["instructions"]`` is ``[i]``. No answer of a grounding row is fixed: it depends on what part is shown
+(``shown_window`` of the data set, see ``_shown.py``).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from lavis.structures import Moment, VideoSample
 TEMPORAL = ("start_sec", "end_sec", "neg_start_sec", "neg_end_sec")
 KEYS = frozenset({"beginning", "middle", "end", "throughout"})
 
-_PLACES = re.compile(r"%(?:\.\d+)?[dfs]")
+PLACES = re.compile(r"%(?:\.\d+)?[dfs]")
+"""Places for times: ``%.1f`` for seconds, ``%d`` for numbers of frames."""
 _LETTERED = re.compile(r"\(([A-Z])\) (.+)", re.DOTALL)
 
 Windows = Callable[[Record, str, Any, float, Counter[str]], list[Moment]]
@@ -59,6 +61,12 @@ def temporal_sample(
     )
     if not segment or not shown:
         return None
+    if segment[0].length == 0:
+        if on_bad_window == "skip":
+            counts["skipped_windows"] += 1
+            return None
+        cure = "Correct it, or set the format's on_bad_window to 'skip'"
+        raise item.error("start_sec", f"the segment {segment[0].to_list()} has no length", cure)
     wide = _containing(shown[0], segment[0], item, on_bad_window, counts)
     if wide is None:
         return None
@@ -79,7 +87,7 @@ def _asked(item: Record) -> dict[str, Any]:
         keys, options = _pairs(item, "q", lettered=False)
         extra = {"option_keys": keys}
         return {"kind": "caption_choice", "options": options, "answer": item.text("a"), "extra": extra}
-    places = {field: len(_PLACES.findall(item.text(field))) for field in ("q", "a")}
+    places = {field: len(PLACES.findall(item.text(field))) for field in ("q", "a")}
     if places == {"q": 0, "a": 2}:
         return {"kind": "grounding_time", "query": question, "extra": {"template": answer}}
     if places == {"q": 2, "a": 0}:
@@ -100,6 +108,7 @@ def _pairs(item: Record, field: str, lettered: bool) -> tuple[list[str], list[st
     for pair in raw:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise item.error(field, f"must be a list of [key, sentence], holds {pair!r:.60}", "Correct the row")
+        Record({field: pair}, item.path, item.row, item.id).texts(field)  # whole characters
     keys = [key for key, _ in raw]
     if set(keys) != KEYS or len(keys) != len(KEYS):
         raise item.error(field, f"must have each of {', '.join(sorted(KEYS))} once, got {keys}", "Correct the row")

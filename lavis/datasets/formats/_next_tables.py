@@ -59,7 +59,7 @@ class NextTable(ChoiceFormat):
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         self._names = None if self.video_map is None else side_file(self.video_map, "video_map", split)
         for record in read_table(path):
-            yield record.with_id(f"{record.text(self.video_field)}_{record.text('qid')}")
+            yield record.identified(lambda row: f"{row.text(self.video_field)}_{row.text('qid')}")
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from lavis.common.io import read_text
+from lavis.common.io import FileFormatError, read_text
+
+LONGEST_SECONDS = 10**7
+"""What is taken for the length of a video at most: 115 days."""
 
 
 class AnnotationError(ValueError):
@@ -26,12 +29,21 @@ class Record:
         path: the file.
         row: where in the file: ``row 3``, ``line 3`` or ``video 'v_ab', sentence 2``.
         id: id of the sample, as far as it is known.
+        fault: why it has none, where it cannot be told.
     """
 
     fields: Mapping[str, Any]
     path: Path
     row: str
     id: str | None = None
+    fault: AnnotationError | None = None
+
+    def identified(self, identity: Callable[[Record], str]) -> Record:
+        """The same row with the id that ``identity`` finds in it, or with the ``fault`` that it has none."""
+        try:
+            return self.with_id(identity(self))
+        except AnnotationError as error:
+            return replace(self, fault=error)
 
     def with_id(self, identity: str) -> Record:
         """The same row, its id known."""
@@ -39,7 +51,7 @@ class Record:
 
     def error(self, field: str | None, problem: str, cure: str) -> AnnotationError:
         """The error to raise about ``field`` (``None``: about the row)."""
-        identity = f" (id {self.id})" if self.id is not None else ""
+        identity = f" (id {self.id:.80})" if self.id is not None else ""
         about = f", field {field!r}" if field else ""
         return AnnotationError(f"{self.path}, {self.row}{identity}{about}: {problem}. {cure}")
 
@@ -59,7 +71,7 @@ class Record:
         """A string that is not blank, as it stands."""
         value = self.get(field)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(field, f"must be a text that is not blank, got {value!r}", "Correct or remove the row")
+            raise self.error(field, f"must be a text that is not blank, got {value!r:.80}", "Correct or remove the row")
         self._whole_characters(field, value)
         return value
 
@@ -78,12 +90,19 @@ class Record:
             raise self.error(field, f"must be above 0, got {value!r}", "Correct or remove the row")
         return value
 
+    def check_length(self, seconds: float) -> None:
+        """Refuses a length that no video has: lists of its clips and frames would fill the memory."""
+        if seconds > LONGEST_SECONDS:
+            raise self.error(
+                "duration", f"{seconds!r:.40} seconds are more than any video has", "Give the length in seconds"
+            )
+
     def whole_number(self, field: str) -> int:
         """An int."""
         value = self.get(field)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.error(
-                field, f"must be a whole number, got {value!r}", "Correct the row, or choose another format"
+                field, f"must be a whole number, got {value!r:.80}", "Correct the row, or choose another format"
             )
         return value
 
@@ -163,7 +182,7 @@ def read_records(path: Path) -> Iterator[Record]:
         for number, line in read_lines(path):
             yield _row(load_json(line, f"{path}, line {number}"), path, f"line {number}")
         return
-    rows = load_json(_text(path), str(path))
+    rows = load_json(read_whole(path), str(path))
     if not isinstance(rows, list):
         raise AnnotationError(
             f"{path}: must hold a list of rows, got {type(rows).__name__}. Choose the format that fits the file"
@@ -179,7 +198,7 @@ def read_videos(path: Path, below: str | None = None) -> Iterator[Record]:
         path: the file.
         below: key of the file's object that holds the videos; ``None``: the file is that object.
     """
-    videos = load_json(_text(path), str(path))
+    videos = load_json(read_whole(path), str(path))
     if below is not None:
         if not isinstance(videos, dict) or below not in videos:
             raise AnnotationError(f"{path}: must be an object with {below!r}. Choose the format that fits the file")
@@ -215,7 +234,7 @@ def each_sentence(video: Record, prefix: str) -> Iterator[Record]:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
     # Not splitlines(): a JSON text may hold other characters that it takes for line ends.
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_whole(path).split("\n"), start=1):
         if line.strip():
             yield number, line
 
@@ -235,6 +254,8 @@ def load_json(text: str, where: str) -> Any:
             raise AnnotationError(f"{where}: the key {twice!r} occurs twice in one object. Remove one of them")
         return result
 
+    if not text.strip():
+        raise AnnotationError(f"{where}: is empty. Download or make the file again")
     try:
         return json.loads(text, object_pairs_hook=unique)
     except AnnotationError:
@@ -251,11 +272,24 @@ def _row(value: Any, path: Path, row: str) -> Record:
     return Record(value, path, row)
 
 
-def _text(path: Path) -> str:
+def read_whole(path: Path) -> str:
+    """The text of an annotation file.
+
+    Raises:
+        AnnotationError: if it is absent, a folder, or not UTF-8; the message names the line.
+    """
     try:
         return read_text(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError) as error:
+        problem = "there is no annotation file" if isinstance(error, FileNotFoundError) else "this is a folder:"
         raise AnnotationError(
-            f"there is no annotation file {path}. Correct the path, or set LAVIS_DATA to the folder that holds the "
+            f"{problem} {path}. Correct the path, or set LAVIS_DATA to the folder that holds the "
             "data (docs/data.md says how it is laid out)"
         ) from None
+    except FileFormatError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        cause = error.__cause__
+        line = cause.object.count(b"\n", 0, cause.start) + 1
+        problem = f"not UTF-8 text (byte {cause.start}). Convert the file to UTF-8"
+        raise AnnotationError(f"{path}, line {line}: {problem}") from error

@@ -40,7 +40,7 @@ class ReleaseRows(AnnotationFormat):
     def records(self, path: Path, split: str) -> Iterator[Record]:
         self._nouns = Items(Path(self.items.replace("{split}", split))) if self.items is not None else None
         for record in read_records(path):
-            yield record.with_id(f"{self.id_prefix}{record.whole_number('qid')}")
+            yield record.identified(lambda row: f"{self.id_prefix}{row.whole_number('qid')}")
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

@@ -7,8 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from lavis.common.io import read_text
-from lavis.datasets.formats._record import AnnotationError, Record
+from lavis.datasets.formats._record import AnnotationError, Record, read_whole
 
 
 def read_table(path: Path) -> Iterator[Record]:
@@ -18,13 +17,7 @@ def read_table(path: Path) -> Iterator[Record]:
         AnnotationError: if the file is absent, its header repeats a column, a row has more or fewer values than the
             header, or a quotation does not end.
     """
-    try:
-        reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    except FileNotFoundError:
-        raise AnnotationError(
-            f"there is no annotation file {path}. Correct the path, or set LAVIS_DATA to the folder that holds the "
-            "data (docs/data.md says how it is laid out)"
-        ) from None
+    reader = csv.reader(io.StringIO(read_whole(path), newline=""), strict=True)
     header: list[str] | None = None
     last = 0
     try:

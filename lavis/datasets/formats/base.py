@@ -10,6 +10,7 @@ errors that say where they are and what to do.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,19 +18,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from lavis.datasets.formats._record import AnnotationError, Record, is_finite, read_records
+from lavis.datasets.formats._record import LONGEST_SECONDS, AnnotationError, Record, is_finite, read_records
 from lavis.structures import Moment, VideoSample
 
 OnBadWindow = Literal["raise", "skip", "clamp"]
 BeyondEnd = Literal["keep", "clamp", "bad"]
 OnUnknownField = Literal["raise", "keep", "ignore"]
+OnBadRow = Literal["raise", "skip"]
 WindowsIn = Literal["seconds", "fraction", "percent"]
 
 CLIP_SECONDS = 2
 """Length of the clips that QVHighlights' annotators scored."""
 HIGHEST_SALIENCY = 4
+BAD_ROWS_SHOWN = 5
+"""Rows whose faults are told one by one where they are left out; the others are counted."""
 BEFORE = "starts before 0"
 PAST = "ends past the video"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -38,7 +44,7 @@ class Annotations:
 
     Args:
         samples: in the order of the file; ``video`` is the name in the file, not yet a path.
-        counts: ``rows``, ``skipped_rows``, ``skipped_windows``, ``clamped_windows``.
+        counts: ``rows``, ``skipped_rows``, ``bad_rows`` among them, ``skipped_windows``, ``clamped_windows``.
     """
 
     samples: list[VideoSample] = field(default_factory=list)
@@ -79,42 +85,66 @@ class AnnotationFormat(ABC):
         self.beyond_end = beyond_end
         self.on_unknown_field = on_unknown_field
 
-    def read(self, path: str | Path, split: str = "") -> Annotations:
+    def read(self, path: str | Path, split: str = "", on_bad_row: OnBadRow = "raise") -> Annotations:
         """All samples of a file.
 
         Args:
             path: annotation file.
             split: fills ``{split}`` in the paths of side files.
+            on_bad_row: ``raise``, or ``skip`` rows that the format does not allow, warn and count them. A file that
+                cannot be taken apart into rows is an error even so.
 
         Raises:
             AnnotationError: for anything the format does not allow; names file, row, id, field and cure.
         """
         result = Annotations()
         seen: dict[str, str] = {}
+        first: AnnotationError | None = None
         for record in self.records(Path(path), split):
             result.counts["rows"] += 1
-            sample = self.sample(record, result.counts)
-            if sample is not None:
-                record.check_inside(sample.video)
-            if record.id in seen:
-                raise record.error(
-                    None, f"this id was used before, in {seen[record.id]}", "Ids must be unique in a file"
-                )
-            seen[str(record.id)] = record.row
+            try:
+                sample = self._checked(record, result.counts, seen)
+            except AnnotationError as error:
+                if on_bad_row == "raise":
+                    raise
+                first = first or error
+                result.counts["bad_rows"] += 1
+                if result.counts["bad_rows"] <= BAD_ROWS_SHOWN:
+                    log.warning("row left out: %s", error)
+                sample = None
             if sample is None:
                 result.counts["skipped_rows"] += 1
             else:
                 result.samples.append(sample)
-        if not seen:
+        if not result.counts["rows"]:
             raise AnnotationError(f"{path}: holds no annotations. Choose another file")
+        if first is not None:
+            if not result.samples:
+                raise AnnotationError(
+                    f"not one of {result.counts['rows']} rows can be used; the first: {first}"
+                ) from first
+            log.warning("%s: %d of %d rows left out", path, result.counts["bad_rows"], result.counts["rows"])
         if self.windows_in_all:
             self._check_truth(result.samples, Path(path))
         return result
 
+    def _checked(self, record: Record, counts: Counter[str], seen: dict[str, str]) -> VideoSample | None:
+        """The sample of a row, whose id goes to ``seen``."""
+        if record.fault is not None:
+            raise record.fault
+        sample = self.sample(record, counts)
+        if sample is not None:
+            record.check_inside(sample.video)
+            record.check_length(sample.duration)
+        if record.id in seen:
+            raise record.error(None, f"this id was used before, in {seen[record.id]}", "Ids must be unique in a file")
+        seen[str(record.id)] = record.row
+        return sample
+
     def records(self, path: Path, split: str) -> Iterator[Record]:
         """Rows of the file, each with its sample's id; by default of a JSON list or JSON lines, id in ``qid``."""
         for record in read_records(path):
-            yield record.with_id(record.text("qid"))
+            yield record.identified(lambda row: row.text("qid"))
 
     @abstractmethod
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
@@ -190,7 +220,7 @@ def read_windows(
         else:
             raise record.error(
                 name,
-                f"the window {pair!r} {problem} (duration {duration!r} s)",
+                f"the window {pair!r:.80} {problem} (duration {duration!r} s)",
                 "Correct it, or set the format's on_bad_window to 'skip'" + (" or 'clamp'" if repairable else ""),
             )
     return moments
@@ -206,6 +236,8 @@ def window_problem(pair: Any, duration: float) -> str | None:
     start, end = pair
     if end < start:
         return "ends before it starts"
+    if max(-start, end) > LONGEST_SECONDS:
+        return "reaches further than any video"
     if start >= duration < end or end <= 0 > start:
         return "lies outside the video"
     if start < 0:
@@ -222,24 +254,28 @@ def saliency_of(record: Record, duration: float) -> list[list[int]] | None:
         ``[num_clips][num_annotators]``, 0 at clips nobody scored; ``None`` if the row has no scores.
 
     Raises:
-        AnnotationError: if the two fields disagree, a clip lies past the end or a score is not 0 to 4.
+        AnnotationError: if the two fields disagree, a clip lies past the end, a score is not 0 to 4, or the duration is
+            that of no video.
     """
     if "saliency_scores" not in record.fields:
         return None
     clips, scores = record.get("relevant_clip_ids"), record.get("saliency_scores")
     if not isinstance(clips, list) or not isinstance(scores, list) or len(clips) != len(scores):
         raise record.error("saliency_scores", "must have one entry for each of relevant_clip_ids", "Correct the row")
+    record.check_length(duration)
     num_clips = int(duration / CLIP_SECONDS)
     annotators = len(scores[0]) if scores and isinstance(scores[0], list) else 0
     result = [[0] * annotators for _ in range(num_clips)]
     for clip, votes in zip(clips, scores, strict=True):
         if isinstance(clip, bool) or not isinstance(clip, int) or not 0 <= clip < num_clips:
             raise record.error(
-                "relevant_clip_ids", f"{clip!r} is none of the {num_clips} clips of {duration!r} s", "Correct the row"
+                "relevant_clip_ids",
+                f"{clip!r:.40} is none of the {num_clips} clips of {duration!r} s",
+                "Correct the row",
             )
         if not isinstance(votes, list) or len(votes) != annotators or not all(_is_vote(v) for v in votes):
             raise record.error(
-                "saliency_scores", f"{votes!r} must be {annotators} whole scores from 0 to 4", "Correct the row"
+                "saliency_scores", f"{votes!r:.40} must be {annotators} whole scores from 0 to 4", "Correct the row"
             )
         result[clip] = list(votes)
     return result
@@ -274,7 +310,7 @@ def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def _scaled(value: Any, scale: float) -> Any:
-    return value * scale if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    return value * scale if is_finite(value) else value
 
 
 def _is_vote(value: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,7 +42,7 @@ class Candidates(WindowedChoiceFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
-            yield record.with_id(_identity(record, number))
+            yield record.identified(partial(_identity, number=number))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

@@ -22,6 +22,7 @@ from lavis.datasets.formats.base import (
     AnnotationFormat,
     Annotations,
     BeyondEnd,
+    OnBadRow,
     OnBadWindow,
     OnUnknownField,
     check_choice,
@@ -89,8 +90,8 @@ class ETBench(AnnotationFormat):
         self.tasks = tasks
         self.subset_file = subset_file
 
-    def read(self, path: str | Path, split: str = "") -> Annotations:
-        result = super().read(path, split)
+    def read(self, path: str | Path, split: str = "", on_bad_row: OnBadRow = "raise") -> Annotations:
+        result = super().read(path, split, on_bad_row)
         wanted = read_subset(Path(self.subset_file.replace("{split}", split))) if self.subset_file is not None else None
         kept = [
             sample
@@ -108,8 +109,7 @@ class ETBench(AnnotationFormat):
 
     def records(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
-            task, source = record.text("task"), record.text("source")
-            yield record.with_id(f"{task}/{source}/{record.whole_number('idx')}")
+            yield record.identified(lambda row: f"{row.text('task')}/{row.text('source')}/{row.whole_number('idx')}")
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

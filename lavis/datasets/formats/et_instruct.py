@@ -22,7 +22,7 @@ from lavis.datasets.formats._conversation import (
     without_placeholder,
 )
 from lavis.datasets.formats._et_windows import raw_windows, seconds_list, transition_list
-from lavis.datasets.formats._record import Record, read_records
+from lavis.datasets.formats._record import LONGEST_SECONDS, Record, read_records
 from lavis.datasets.formats.base import BeyondEnd, OnBadWindow, OnUnknownField, check_choice
 from lavis.structures import Moment, Turn, VideoSample
 
@@ -90,6 +90,8 @@ class ETInstruct(ConversationFormat):
             return None
         found = raw_windows(record, task, duration)
         self._check_text(record, turns, found)
+        if not self._asks_within(record, counts):
+            return None
         moments = None
         if found is not None:
             moments = self._moments(record, *found, duration, counts)
@@ -107,6 +109,17 @@ class ETInstruct(ConversationFormat):
             kind=task,
             extra={**extra, "media": VIDEO},
         )
+
+    def _asks_within(self, record: Record, counts: Counter[str]) -> bool:
+        """Whether the times of a question are times of a video; ``False`` where they are not and may be left out."""
+        seconds = seconds_list(record, "src") if "src" in record.fields else []
+        wrong = next((each for each in seconds if not 0 <= each <= LONGEST_SECONDS), None)
+        if wrong is not None and self.on_bad_window != "skip":
+            cure = "Correct it, or set the format's on_bad_window to 'skip'"
+            raise record.error("src", f"holds {wrong!r:.40}, which is no time of a video", cure)
+        if wrong is not None:
+            counts["skipped_windows"] += 1
+        return wrong is None
 
     def _moments(
         self, record: Record, field: str, raw: list[Any], duration: float, counts: Counter[str]

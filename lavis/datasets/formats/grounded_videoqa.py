@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
@@ -74,12 +75,7 @@ class GroundedVideoQA(TimedFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
-            identity = f"GroundedVideoQA_{number}"
-            if "question_id" in record.fields:
-                value = record.get("question_id")
-                value = value if isinstance(value, str) else record.whole_number("question_id")
-                identity = f"{PurePosixPath(record.text('video')).stem}_{value}"
-            yield record.with_id(identity)
+            yield record.identified(partial(_identity, number=number))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
@@ -123,6 +119,14 @@ class GroundedVideoQA(TimedFormat):
             Turn("assistant", text, learned=True) if number % 2 else Turn("user", text)
             for number, text in enumerate(texts)
         ]
+
+
+def _identity(record: Record, number: int) -> str:
+    if "question_id" not in record.fields:
+        return f"GroundedVideoQA_{number}"
+    value = record.get("question_id")
+    value = record.text("question_id") if isinstance(value, str) else record.whole_number("question_id")
+    return f"{PurePosixPath(record.text('video')).stem}_{value}"
 
 
 def options_of(record: Record) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from lavis.common.registry import registry
 from lavis.datasets.formats._captions import CAPTIONS
 from lavis.datasets.formats._conversation import OnBadConversation, part_of
 from lavis.datasets.formats._durations import Durations, OnMissingDuration, durations_of
-from lavis.datasets.formats._record import Record, read_records, read_videos
+from lavis.datasets.formats._record import LONGEST_SECONDS, Record, read_records, read_videos
 from lavis.datasets.formats.base import (
     CLIP_SECONDS,
     AnnotationFormat,
@@ -99,7 +100,7 @@ class MMDuet(AnnotationFormat):
             yield from narrated(path)
             return
         for number, record in enumerate(read_records(path)):
-            yield record.with_id(self._identity(record, number))
+            yield record.identified(partial(self._identity, number=number))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record, *FIELDS[self.form])
@@ -243,7 +244,8 @@ def narrated(path: Path) -> Iterator[Record]:
         for annotation, narrations in video.fields.items():
             if annotation != "video":
                 fields = {"video": name, "annotation": annotation, "narrations": narrations}
-                yield Record(fields, path, f"{video.row}, annotation {annotation!r}", f"{name}/{annotation}")
+                record = Record(fields, path, f"{video.row}, annotation {annotation!r}")
+                yield record.with_id(f"{name}/{record.text('annotation')}")
 
 
 def _opening_problem(conversation: Any, duration: float) -> str | None:
@@ -268,19 +270,20 @@ def _list_of(record: Record, value: Any, what: str) -> list[Any]:
 def _role(part: Record, allowed: Sequence[str]) -> str:
     role = part.text("role")
     if role not in allowed:
-        raise part.error("role", f"must be {' or '.join(map(repr, allowed))}, got {role!r}", "Correct the row")
+        raise part.error("role", f"must be {' or '.join(map(repr, allowed))}, got {role!r:.40}", "Correct the row")
     return role
 
 
 def _time(part: Record) -> float:
     time = part.number("time")
-    if time < 0:
-        raise part.error("time", f"must be at least 0, got {time!r}", "Correct the row")
+    if not 0 <= time <= LONGEST_SECONDS:
+        problem = f"must be at least 0, and no more than any video has, got {time!r:.40}"
+        raise part.error("time", problem, "Correct the row")
     return time
 
 
 def _learned(part: Record) -> bool:
     learn = part.fields.get("learn", True)
     if not isinstance(learn, bool):
-        raise part.error("learn", f"must be true or false, got {learn!r}", "Correct the row")
+        raise part.error("learn", f"must be true or false, got {learn!r:.40}", "Correct the row")
     return learn

@@ -100,7 +100,7 @@ class MrBlip(QueryRows):
         count = record.get("num_option")
         if isinstance(count, bool) or not isinstance(count, int) or not 2 <= count <= MAX_OPTIONS:
             raise record.error(
-                "num_option", f"must be a whole number from 2 to {MAX_OPTIONS}, got {count!r}", "Correct the row"
+                "num_option", f"must be a whole number from 2 to {MAX_OPTIONS}, got {count!r:.40}", "Correct the row"
             )
         return [record.text(f"a{i}") for i in range(count)]
 
@@ -109,7 +109,7 @@ class MrBlip(QueryRows):
             return None
         index = record.get("answer")
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(options):
-            problem = f"must be the index of one of {len(options)} options, got {index!r}"
+            problem = f"must be the index of one of {len(options)} options, got {index!r:.40}"
             raise record.error("answer", problem, "Correct the row")
         extra["answer_index"] = index
         return options[index]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -41,7 +42,7 @@ class RecursiveGrounding(TimedFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
-            yield record.with_id(_identity(record, number))
+            yield record.identified(partial(_identity, number=number))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
@@ -76,4 +77,5 @@ def _identity(record: Record, number: int) -> str:
     if "qid" not in record.fields:
         return f"RecursiveGrounding_{number}"
     qid = record.get("qid")
-    return f"{PurePosixPath(record.text('video')).stem}_{qid if isinstance(qid, str) else record.whole_number('qid')}"
+    number_or_text = record.text("qid") if isinstance(qid, str) else record.whole_number("qid")
+    return f"{PurePosixPath(record.text('video')).stem}_{number_or_text}"

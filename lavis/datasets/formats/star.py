@@ -45,7 +45,7 @@ class Star(WindowedChoiceFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
-            yield record.with_id(record.text("question_id"))
+            yield record.identified(lambda row: row.text("question_id"))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lavis.common.registry import registry
-from lavis.datasets.formats._record import Record, each_sentence, read_videos
+from lavis.datasets.formats._record import Record, each_sentence, is_finite, read_videos
 from lavis.datasets.formats._sentences import SentencesFormat
 from lavis.structures import VideoSample
 
@@ -36,10 +36,5 @@ class TACoS(SentencesFormat):
         fps = record.positive("fps")
         frames = record.get("timestamps")
         duration = record.positive("num_frames") / fps
-        seconds = [f / fps if is_number(f) else f for f in frames] if isinstance(frames, list) else frames
+        seconds = [f / fps if is_finite(f) else f for f in frames] if isinstance(frames, list) else frames
         return self.one_sentence(record, extra, record.text("video").removesuffix(".avi"), duration, seconds, counts)
-
-
-def is_number(value: object) -> bool:
-    """Whether ``value`` can be divided; what cannot is left to the check of windows."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -59,7 +59,7 @@ class Tvqa(WindowedChoiceFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
-            yield record.with_id(str(record.whole_number("qid")))
+            yield record.identified(lambda row: str(row.whole_number("qid")))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

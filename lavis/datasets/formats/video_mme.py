@@ -48,7 +48,7 @@ class VideoMME(ChoiceFormat):
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for record in read_records(path):
             for row in _each_question(record) if "questions" in record.fields else (record,):
-                yield row.with_id(row.text("question_id"))
+                yield row.identified(lambda row: row.text("question_id"))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -140,6 +141,84 @@ def test_a_name_twice_is_refused(tmp_path: Path) -> None:
             tar.addfile(tarfile.TarInfo("a.mp4"))
     with pytest.raises(ShardError, match="twice"):
         index_shard(path)
+
+
+def claiming(kind: bytes, size: bytes, sparse: bytes = b"") -> bytes:
+    """A header of member ``a.mp4`` whose size, or size once unpacked, is what it claims; nothing stands behind it."""
+    block = bytearray(tarfile.TarInfo("a.mp4").tobuf(tarfile.GNU_FORMAT))
+    block[156:157], block[124:136] = kind, size
+    block[386 : 386 + len(sparse)] = sparse
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    return bytes(block) + bytes(1024)
+
+
+HUGE = b"\x80" + b"\x7f" * 11
+ONE_BLOCK = b"%011o\0" % 512
+SPARSE = b"%011o\0" % 0 + ONE_BLOCK + bytes(72) + b"\0" + b"%011o\0" % (8**11 - 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (claiming(tarfile.REGTYPE, HUGE), "cut short"),
+        (claiming(tarfile.REGTYPE, b"\xff" * 11 + b"\0"), "cut short"),
+        (claiming(tarfile.GNUTYPE_SPARSE, ONE_BLOCK, SPARSE)[:512] + bytes(512 + 1024), "sparse"),
+        (claiming(tarfile.XHDTYPE, HUGE), "damaged"),
+        (claiming(tarfile.GNUTYPE_LONGNAME, HUGE), "damaged"),
+    ],
+)
+def test_sizes_that_headers_only_claim(tmp_path: Path, content: bytes, cause: str) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(content)
+    with pytest.raises(ShardError, match=cause):
+        index_shard(path)
+    assert not index_path(path).exists()
+
+
+@pytest.mark.parametrize("name", ["k" * 150, "\u00fc\u00f1", "folder/" + "k" * 90])
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_and_other_alphabets(tmp_path: Path, name: str, form: int) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for number, suffix in enumerate(("json", "mp4")):
+            entry = tarfile.TarInfo(f"{name}.{suffix}")
+            entry.size = 2
+            tar.addfile(entry, io.BytesIO(b"{}" if not number else b"xy"))
+    assert index_shard(path) == 1
+    (row,) = read_index(path)[1]
+    assert (row.key, read_member(path, row.members["mp4"])) == (name, b"xy")
+    assert verify_shard(path) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("mp4", [512, 10**18, 1]),
+        ("mp4", [10**30, 3, 1]),
+        ("mp4", [float("inf"), 3, 1]),
+        ("mp4", [512, 3.5, 1]),
+        ("mp4", [True, 1, 1]),
+        ("bytes", float("inf")),
+        ("twice", None),
+        ("folder", None),
+    ],
+)
+def test_an_index_that_claims_what_cannot_be(shard: Path, place: str, value: object) -> None:
+    index = index_path(shard)
+    rows = [json.loads(line) for line in index.read_text().splitlines()]
+    if place == "mp4":
+        rows[1]["members"]["mp4"] = value
+    elif place == "bytes":
+        rows[0]["bytes"] = value
+    else:
+        rows.append(rows[1])
+    index.write_text("\n".join(map(json.dumps, rows)))
+    if place == "folder":
+        index.unlink()
+        index.mkdir()
+    with pytest.raises(ShardError, match="index"):
+        read_index(shard)
 
 
 def test_an_index_cannot_lead_outside(shard: Path) -> None:

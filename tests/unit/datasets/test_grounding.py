@@ -175,6 +175,17 @@ def test_rewrites_must_be_there(build: Build, folder: Path) -> None:
         build(use_rewrite=True)
 
 
+def test_bad_rows_are_left_out_where_that_is_allowed(build: Build, folder: Path) -> None:
+    rows = [*ROWS, {**ROWS[0], "qid": "Toy_9", "duration": "20"}]
+    (folder / "val.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=r"row 6 \(id Toy_9\), field 'duration'"):
+        build()
+    with pytest.raises(ValueError, match=r"datasets.toy.on_bad_row must be one of"):
+        build(on_bad_row="ignore")
+    dataset = build(on_bad_row="skip")
+    assert (len(dataset), dataset.counts["bad_rows"], dataset.left_out) == (5, 1, 1)
+
+
 def test_missing_videos(build: Build, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "videos" / "v1.mp4").unlink()
     with pytest.raises(ValueError, match=r"datasets.toy.videos: 1 of 3 videos are missing .*such as v1.mp4"):

@@ -12,7 +12,8 @@ import torch
 
 from lavis.datasets.base import Item, MomentDataset
 from lavis.datasets.build import build_dataset, splits_of
-from lavis.datasets.mixture import MixtureDataset, shares, slice_of_rounds
+from lavis.datasets.mixture import MixtureDataset, shares, shuffled, slice_of_rounds
+from lavis.runners.epochs import epoch_order
 from lavis.structures import Frames, VideoSample, Views
 
 
@@ -99,6 +100,44 @@ def test_figures_of_each_source() -> None:
     assert [figures.items for figures in mix().sources.values()] == [3, 5]
 
 
+class Ordered(Numbers):
+    """Goes through its samples two at a time, beginning with another pair in each epoch."""
+
+    def epoch_order(self, seed: int, epoch: int) -> list[int]:
+        return [(2 * epoch + i) % len(self) for i in range(len(self))]
+
+
+def ordered(**options: Any) -> MixtureDataset:
+    parts = {"a": Ordered("a", 6), "b": Numbers("b", 5)}
+    return MixtureDataset(dataset_name="mix", split="train", train=True, parts=parts, **options)
+
+
+def visited(dataset: MixtureDataset, epoch: int, part: str) -> list[int]:
+    """Numbers of a part's samples in the order in which training takes them."""
+    dataset.set_epoch(epoch)
+    ids = [dataset.samples[i].id for i in epoch_order([dataset], 3, epoch)]
+    return [int(identity[1:]) for identity in ids if identity[0] == part]
+
+
+def test_a_part_that_orders_itself_is_kept_in_order() -> None:
+    joined = ordered()
+    assert mix().epoch_order(3, 0) is None, "nobody chose"
+    assert visited(joined, 1, "a") == [2, 3, 4, 5, 0, 1]
+    assert sorted(visited(joined, 1, "b")) == list(range(5))
+    places = [joined.samples[i].id[0] for i in epoch_order([joined], 3, 1)]
+    assert "ab" in "".join(places)
+    assert "ba" in "".join(places)
+
+
+@pytest.mark.parametrize("options", [{"weights": {"a": 1, "b": 1}, "length": 8}, {"sizes": {"a": 4, "b": 4}}])
+def test_weighted_parts_that_order_themselves_go_on_in_their_order(options: dict[str, Any]) -> None:
+    dataset = ordered(**options)
+    rounds = [Ordered("a", 6).epoch_order(0, number) for number in range(2)]
+    assert [i for epoch in range(3) for i in visited(dataset, epoch, "a")] == [*rounds[0], *rounds[1]]
+    seen = Counter(i for epoch in range(5) for i in visited(dataset, epoch, "b"))
+    assert seen == dict.fromkeys(range(5), 4)
+
+
 def test_evaluation_sees_every_sample_once() -> None:
     assert len(mix(train=False, weights={"a": 1, "b": 30}, length=99)) == 8
 
@@ -108,6 +147,9 @@ def test_evaluation_sees_every_sample_once() -> None:
     [
         ({"weights": {"a": 1}}, r"weights needs a number above 0 for each of a, b"),
         ({"weights": {"a": 1, "b": 0}}, r"weights needs a number above 0"),
+        ({"weights": {"a": 1, "b": float("nan")}}, r"weights needs a number above 0"),
+        ({"weights": {"a": 1, "b": float("inf")}}, r"weights needs a number above 0"),
+        ({"weights": {"a": 1, "b": "2"}}, r"weights needs a number above 0"),
         ({"weights": {"a": 1, "b": 1, "c": 1}}, r"weights needs"),
         ({"length": 4}, r"length must be at least 1 and goes with weights"),
         ({"weights": {"a": 1, "b": 1}, "length": 0}, r"length must be at least 1"),
@@ -128,10 +170,13 @@ def test_shares_add_up() -> None:
 
 
 def test_rounds() -> None:
-    endless = slice_of_rounds(4, 0, 20, "s")
+    def part(start: int, count: int) -> list[int]:
+        return slice_of_rounds(4, start, count, lambda number: shuffled(4, f"s {number}"))
+
+    endless = part(0, 20)
     assert [sorted(endless[i : i + 4]) for i in range(0, 20, 4)] == [[0, 1, 2, 3]] * 5
-    assert [slice_of_rounds(4, start, 3, "s") for start in (0, 3, 6, 9)] == [endless[i : i + 3] for i in (0, 3, 6, 9)]
-    assert slice_of_rounds(4, 5, 0, "s") == []
+    assert [part(start, 3) for start in (0, 3, 6, 9)] == [endless[i : i + 3] for i in (0, 3, 6, 9)]
+    assert part(5, 0) == []
 
 
 def test_built_from_nodes(tmp_path: Path) -> None:

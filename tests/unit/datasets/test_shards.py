@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import socket
+import subprocess
+import sys
+import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lavis.common.quarantine import Quarantine
+from lavis.common.tar_shards import index_shard
 from lavis.datasets._sample_rows import from_row
+from lavis.datasets._unpacked import MediaFiles, shard_of
 from lavis.datasets.build import build_dataset
 from lavis.datasets.shards import ShardsDataset, shards_of
 from lavis.preparation.shards import make_shards
@@ -109,3 +116,34 @@ def test_a_mended_shard_is_tried_again(made: Path, tmp_path: Path) -> None:
     assert dataset[index] is not None
     shard.unlink()
     assert listed.reason(dataset.samples[index].video) is None
+
+
+def test_members_in_folders_are_found_as_files(tmp_path: Path) -> None:
+    shard = tmp_path / "x.tar"
+    with tarfile.open(shard, "w") as tar:
+        entry = tarfile.TarInfo("part/one.mp4")
+        entry.size = 2
+        tar.addfile(entry, io.BytesIO(b"xy"))
+    index_shard(shard)
+    video = str(shard / "part/one.mp4")
+    assert shard_of(video) == shard
+    assert shard_of(str(tmp_path / "plain.mp4")) is None
+    assert Path(MediaFiles(str(tmp_path / "scratch")).path(video)).read_bytes() == b"xy"
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("one.mp4"), io.BytesIO())
+    index_shard(tmp_path / "x.tar")
+    here = f"lavis-shards-{socket.gethostname()}"
+    names = [f"{here}-{ended.pid}-a", f"{here}-1-b", f"lavis-shards-elsewhere-{ended.pid}-c", "lavis-shards-d"]
+    for name in names:
+        (tmp_path / "scratch" / name).mkdir(parents=True)
+    files = MediaFiles(str(tmp_path / "scratch"))
+    own = Path(files.path(str(tmp_path / "x.tar" / "one.mp4")))
+    left = {path.name for path in (tmp_path / "scratch").iterdir()}
+    assert own.is_file() and left == {*names[1:], own.relative_to(tmp_path / "scratch").parts[0]}
+    del files
+    assert not own.exists()

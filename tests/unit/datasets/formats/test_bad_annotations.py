@@ -11,6 +11,7 @@ import pytest
 
 from lavis.common.registry import registry
 from lavis.common.signatures import parameters
+from lavis.datasets.formats._charades_text import read_durations
 from lavis.datasets.formats._record import AnnotationError
 from lavis.datasets.formats.base import Annotations
 
@@ -131,12 +132,136 @@ def test_bad_file(tmp_path: Path, text: str, message: str) -> None:
         registry.formats.get("calce")().read(file)
 
 
+def test_bad_rows_may_be_left_out_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        calce(),
+        calce(qid="a_2", query=" "),
+        calce(qid="a_3", video="../../etc/passwd"),
+        calce(qid="a_4", duration=...),
+        calce(query="again"),
+        calce(qid="a_6", relevant_windows=[[8, 2]]),
+        calce(qid="a_7", items=3),
+        calce(qid="a_8"),
+    ]
+    path = tmp_path / "val.json"
+    path.write_text(json.dumps(rows))
+    reader = registry.formats.get("calce")()
+    with pytest.raises(AnnotationError, match=r"row 2 \(id a_2\)"):
+        reader.read(path)
+    result = reader.read(path, "val", "skip")
+    assert [sample.id for sample in result.samples] == ["QVHighlight_1", "a_8"]
+    assert result.counts == {"rows": 8, "bad_rows": 6, "skipped_rows": 6}
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 6
+    assert all(f"row {number}" in text for number, text in zip(range(2, 7), told, strict=False))
+    assert told[-1].endswith("6 of 8 rows left out")
+    path.write_text(json.dumps(rows[1:4]))
+    with pytest.raises(AnnotationError, match=r"not one of 3 rows can be used; the first: .*val.json, row 1"):
+        reader.read(path, "val", "skip")
+    path.write_text(json.dumps([{"video": "v"}, *rows[:1], calce(qid=3)]))
+    with pytest.raises(AnnotationError, match=r"row 1, field 'qid'"):
+        reader.read(path)
+    assert reader.read(path, "val", "skip").counts == {"rows": 3, "bad_rows": 2, "skipped_rows": 2}
+    path.write_text(json.dumps([*rows[:1], 3]))
+    with pytest.raises(AnnotationError, match=r"row 2: must be an object"):
+        reader.read(path, "val", "skip")
+
+
+def test_bad_rows_of_conversations_and_benchmarks(read: Read, tmp_path: Path) -> None:
+    talk = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]
+    record = {
+        "version": 1.0,
+        "idx": 0,
+        "source": "s",
+        "video": "a",
+        "duration": 9.0,
+        "q": "?",
+        "task": "tvg",
+        "tgt": [1, 2],
+    }
+    for name, good, bad in (
+        ("conversations", {"conversations": talk}, {"conversations": talk, "image": 3}),
+        ("et_bench", record, {**record, "idx": 1, "duration": -1}),
+    ):
+        (tmp_path / "val.json").write_text(json.dumps([bad, good]))
+        result = registry.formats.get(name)().read(tmp_path / "val.json", "val", "skip")
+        assert (len(result.samples), result.counts["bad_rows"]) == (1, 1)
+
+
+HUGE = 10**30
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("calce", [calce(duration=1e19, relevant_clip_ids=[1], saliency_scores=[[1]])], "more than any video has"),
+        ("mr_blip", [{"video": "v", "qid": "a_1", "query": "q", "duration": 1e12}], "more than any video has"),
+        ("calce", [calce(relevant_windows=[[2, HUGE]])], "reaches further than any video"),
+        (
+            "tacos",
+            {"a.avi": {"timestamps": [[1, 10**400]], "sentences": ["x"], "fps": 9.5, "num_frames": 99}},
+            "no finite number",
+        ),
+        (
+            "recursive_grounding",
+            [{"video": "a", "question": "x", "answer": [1, 2], "duration": 9, "qid": "\ud800"}],
+            "half a character",
+        ),
+        (
+            "grounded_videoqa",
+            [
+                {
+                    "video": "a",
+                    "question": "x",
+                    "answer": "y",
+                    "temporal_span": [1, 2],
+                    "duration": 9,
+                    "question_id": " ",
+                }
+            ],
+            "not blank",
+        ),
+        ("calce", [calce(query=[["x"] * 10**5])], "must be a text"),
+    ],
+)
+def test_sizes_and_characters_that_cannot_be(read: Read, name: str, rows: Any, message: str) -> None:
+    with pytest.raises(AnnotationError, match=message) as raised:
+        read(name, rows)
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,length\na,3\na,4\n", "two lengths of one video"),
+        (f"id,length\na,{'9' * 200_000}\n", "no valid CSV"),
+        ("id,length\na,1_0\n", "finite number"),
+        ('{"a": true}', "finite number"),
+        (f'{{"a": {10**400}}}', "finite number"),
+        ("", "empty|columns"),
+    ],
+)
+def test_tables_of_lengths_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / f"lengths.{'json' if text.startswith('{') else 'csv'}"
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=message):
+        read_durations(path)
+
+
+def test_empty_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("\n")
+    with pytest.raises(AnnotationError, match=r"empty.json: is empty"):
+        registry.formats.get("calce")().read(tmp_path / "empty.json")
+    with pytest.raises(AnnotationError, match=r"this is a folder: .*Correct the path"):
+        registry.formats.get("calce")().read(tmp_path)
+
+
 def test_missing_file_and_other_encodings(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"there is no annotation file .*LAVIS_DATA"):
         registry.formats.get("calce")().read(tmp_path / "none.json")
     file = tmp_path / "latin.json"
     file.write_bytes(json.dumps([calce(query="caf\xe9")], ensure_ascii=False).encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.json: not UTF-8"):
+    with pytest.raises(ValueError, match=r"latin.json, line 1: not UTF-8"):
         registry.formats.get("calce")().read(file)
 
 

@@ -334,3 +334,14 @@ def bound_to_frames(window: list[float], frames: int) -> list[float]:
         return [start, end]
     middle = min(max((start + end) / 2, 0.5), frames - 0.5)
     return [middle - 0.5, middle + 0.5]
+
+
+def test_times_that_no_video_has(read: Read) -> None:
+    for seconds in (-1.0, 1e12):
+        row = changed(
+            ET, task="rvq", src=[seconds], conversations=talk("<image>\nWhat at <vid>?", "A <vid> <vid> cup.")
+        )
+        with pytest.raises(AnnotationError, match=r"'src': holds .* which is no time of a video.*on_bad_window"):
+            read("et_instruct", [row])
+        left = read("et_instruct", [row, ET], on_bad_window="skip")
+        assert (len(left.samples), left.counts["skipped_rows"], left.counts["skipped_windows"]) == (1, 1, 1)
