@@ -9,7 +9,7 @@ Examples:
     python process_data/data_preprocess.py qvhighlights
     python process_data/data_preprocess.py charades --splits test --release ~/Downloads/charades_sta
     python process_data/data_preprocess.py qvhighlights --items extract --tagger spacy:en_core_web_md
-    python process_data/data_preprocess.py activitynet --items extract
+    python process_data/data_preprocess.py activitynet --items extract --phrases          # tennis ball is one item
     python process_data/data_preprocess.py activitynet --form mr_blip
     python process_data/data_preprocess.py charades --form mr_blip --own-split
 """
@@ -50,7 +50,7 @@ MR_BLIP = {
 }
 
 
-def items_of(given: str | Path, tagger: str | None) -> annotations.Items:
+def items_of(given: str | Path, tagger: str | None, phrases: bool) -> annotations.Items:
     """A folder of nouns, or what extracts them with the named tagger, which is loaded here.
 
     Raises:
@@ -58,7 +58,8 @@ def items_of(given: str | Path, tagger: str | None) -> annotations.Items:
     """
     if given != EXTRACT:
         return Path(given).expanduser()
-    return partial(noun_phrases.extract, tagger=noun_phrases.make_tagger(tagger or noun_phrases.DEFAULT))
+    chosen = noun_phrases.make_tagger(tagger or noun_phrases.DEFAULT)
+    return partial(noun_phrases.extract, tagger=chosen, phrases=phrases)
 
 
 def check_together(args: argparse.Namespace) -> None:
@@ -73,6 +74,8 @@ def check_together(args: argparse.Namespace) -> None:
         raise ValueError("--items goes with --form calce: MR.BLIP's annotations have no nouns")
     if args.tagger and (args.form, args.items) != ("calce", EXTRACT):
         raise ValueError(f"--tagger goes with --form calce --items {EXTRACT}")
+    if args.phrases and (args.form, args.items) != ("calce", EXTRACT):
+        raise ValueError(f"--phrases goes with --form calce --items {EXTRACT}")
     if args.own_split and (args.form, args.dataset) != ("mr_blip", "charades"):
         raise ValueError("--own-split goes with charades --form mr_blip")
 
@@ -99,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"for --items {EXTRACT}: {', '.join(noun_phrases.TAGGERS)}, or spacy:MODEL "
         f"(default: {noun_phrases.DEFAULT})",
     )
+    parser.add_argument(
+        "--phrases", action="store_true", help=f"for --items {EXTRACT}: nouns that stand together are one item"
+    )
     parser.add_argument("--out", type=Path, help="folder to write to")
     parser.add_argument("--splits", nargs="+", help="default: all of the data set")
     parser.add_argument("--videos", type=Path, help="folder of the videos, whose lengths NExT-QA does not give")
@@ -116,12 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_together(args)
         if args.form == "calce":
-            items = items_of(args.items or home / "annotations" / "items", args.tagger)
+            items = items_of(args.items or home / "annotations" / "items", args.tagger, args.phrases)
             out = (args.out or home / "annotations").expanduser()
             done = CALCE[args.dataset](release, items, out, **options)
         else:
             done = MR_BLIP[args.dataset](release, (args.out or home / "annotations_mr_blip").expanduser(), **options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     print(*done, sep="\n")

@@ -37,7 +37,7 @@ def main() -> None:
 
         try:
             summary = SyntheticMoments(seed=args.seed).generate(args.out, counts, args.workers, show)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             parser.error(str(error))
     print(
         f"{summary['made']} videos made, {summary['kept']} kept, {summary['queries']} queries "

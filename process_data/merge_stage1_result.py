@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for job in found:
             print(merge(job))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -80,6 +80,7 @@ def nextqa_rows(table: Path, videos: Mapping[str, str], durations: Mapping[str, 
     """
     for record in _questions(table, "video"):
         video = _lookup(record, "video", record.get("video"), videos, "the map of videos")
+        record.check_inside(video, "video")
         if not str(record.get("answer")).isdecimal() or int(record.get("answer")) >= NUM_OPTIONS:
             raise record.error("answer", f"must be an index below {NUM_OPTIONS}", "Choose the file of NExT-QA")
         yield {
@@ -111,8 +112,10 @@ def nextgqa_rows(table: Path, videos: Mapping[str, str], spans: Mapping[str, Map
         windows = locations.get(record.get("qid")) if isinstance(locations, Mapping) else None
         if windows is None or "duration" not in span:
             raise record.error("qid", "the spans have no moments for this question", "Take the file of the same split")
+        video = _lookup(record, "video_id", record.get("video_id"), videos, "the map of videos")
+        record.check_inside(video, "video_id")
         yield {
-            "video": _lookup(record, "video_id", record.get("video_id"), videos, "the map of videos"),
+            "video": video,
             **_question(record, "video_id"),
             "answer": options.index(record.get("answer")),
             "question": record.text("question") + "?",

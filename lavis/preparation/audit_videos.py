@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lavis.preparation.audit_checks import Known
 from lavis.preparation.audit_findings import Findings
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv")
+
+
+def leads_out(video: str) -> bool:
+    """Whether a name is absolute or has ``..``."""
+    path = PurePosixPath(video)
+    return path.is_absolute() or ".." in path.parts
 
 
 @dataclass(slots=True)
@@ -37,7 +43,12 @@ class Files:
         return files
 
     def find(self, video: str) -> Path | None:
-        """The file of a video, whose name may have its suffix and folders or not; ``None`` if there is none."""
+        """The file of a video, whose name may have its suffix and folders or not; ``None`` if there is none.
+
+        There is none either for a name that leads out of the folder: whatever is there is not looked at.
+        """
+        if leads_out(video):
+            return None
         found = self.by_name.get(video)
         if found is not None or "/" not in video:
             return found
@@ -93,7 +104,8 @@ def check_videos(
             if video in unreadable:
                 found.add("video_unreadable", each.entry, unreadable[video])
             elif real is None:
-                found.add("video_missing", each.entry, f"{video} is not in {files.folder}")
+                where = "leads out of" if leads_out(video) else "is not in"
+                found.add("video_missing", each.entry, f"{video} {where} {files.folder}")
             elif each.duration is not None and abs(each.duration - real) > tolerance:
                 detail = f"{video}: {each.duration:g} s, the file has {real:.6g} s"
                 found.add("duration_wrong", each.entry, detail)

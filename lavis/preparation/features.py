@@ -25,6 +25,7 @@ from lavis.datasets._unpacked import MediaFiles, shard_of
 from lavis.models.compressors.base import QFormerCompressor
 from lavis.models.video_llm import VideoLLM
 from lavis.preparation.collection.items import Item, Shard
+from lavis.preparation.collection.outcome import UnwritableError
 from lavis.preparation.collection.run import DEFAULT_BUDGET, run_collection
 from lavis.preparation.collection.summary import PROJECTED_HOURS, Summary
 from lavis.structures import Frames, VideoSample
@@ -198,7 +199,7 @@ class Extraction:
         view = self.processor.views[self.view]
         sampler, transform = view.parts(self.train)
         parts = (view.reader, view.image_reader, sampler, transform)
-        settings = (view.size, view.times, view.round_times)
+        settings = (view.size, view.times, view.times_from, view.round_times)
         return digest(parts, settings, code_version(modules_of((self.processor, view, *parts))))
 
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
@@ -210,6 +211,7 @@ class Extraction:
                 self._keep(frames)
             entry = self._find(frames.key)
             if entry is None:
+                self._check_open()
                 raise ValueError(f"nothing was kept of it: {self._why()}")
             keys.append(frames.key)
             entries.append(entry)
@@ -219,6 +221,12 @@ class Extraction:
         return {
             "keys": keys, "entries": entries, "frames": num_frames, "duration_s": float(duration), "clips": asked
         }  # fmt: skip
+
+    def _check_open(self) -> None:
+        """That the folder still takes entries: what a full disk loses is no fault of the video."""
+        if self.disk.closed:
+            folder = self.disk.folder
+            raise UnwritableError(f"{folder} cannot be written to (see the warning above); make room, or mend it")
 
     def is_done(self, item: Item, result: Mapping[str, Any]) -> bool:
         """Whether the features that a journal tells of are there, made by the weights of today, and all of them."""

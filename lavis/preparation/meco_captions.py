@@ -48,6 +48,10 @@ class CaptionEvents:
     captioner: Captioner
     looking: Looking
 
+    def start(self, worker: int) -> None:
+        """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""
+        self.captioner.load()
+
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
         info = self.looking.reader.probe(item.path)
         mine = self.events[item.name]

@@ -4,7 +4,7 @@ Source: the items that CALCE (tjhd1475/CALCE) publishes for QVHighlights and Cha
 published. They are lower-case words in the order of the query, mostly one noun an item (``front``, ``door``), repeats
 kept, without articles, adjectives and ``in front of``. Those rules are followed here; the published lists also hold
 phrases (``front door``), adjectives and corrected spellings now and then, by no rule, so some rows differ
-(``python -m benchmarks.nouns`` says how many).
+(``python -m benchmarks.nouns`` says how many). With ``phrases`` nouns that stand together are one item.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +114,14 @@ def make_tagger(name: str = DEFAULT) -> Tagger:
     return TAGGERS[kind](model) if model else TAGGERS[kind]()
 
 
-def extract(queries: Sequence[str], tagger: str | Tagger = DEFAULT) -> list[list[str]]:
+def extract(queries: Sequence[str], tagger: str | Tagger = DEFAULT, *, phrases: bool = False) -> list[list[str]]:
     """Nouns of each query, in its order, lower-case; empty where it has none.
 
     Args:
         queries: English sentences.
         tagger: a name (``make_tagger``), or one that is made.
+        phrases: whether nouns that stand together are one item (``tennis ball``) or, as in most of the published
+            lists, one each.
 
     Raises:
         ImportError, ValueError: see ``make_tagger``.
@@ -127,7 +130,7 @@ def extract(queries: Sequence[str], tagger: str | Tagger = DEFAULT) -> list[list
         tagger = make_tagger(tagger)
     sentences = [words_of(query) for query in queries]
     tagged = iter(tagger.nouns([sentence for sentence in sentences if sentence]))
-    return [items_of(sentence, next(tagged)) if sentence else [] for sentence in sentences]
+    return [items_of(sentence, next(tagged), phrases) if sentence else [] for sentence in sentences]
 
 
 def words_of(query: str) -> list[str]:
@@ -139,12 +142,13 @@ def words_of(query: str) -> list[str]:
     return words
 
 
-def items_of(words: Sequence[str], nouns: Sequence[bool]) -> list[str]:
+def items_of(words: Sequence[str], nouns: Sequence[bool], phrases: bool = False) -> list[str]:
     """The items of a tagged sentence, by the rules found in the published ones.
 
     Args:
         words: of the sentence.
         nouns: whether each is one.
+        phrases: see ``extract``.
     """
     lowered = [word.lower() for word in words]
     inside = {
@@ -154,11 +158,14 @@ def items_of(words: Sequence[str], nouns: Sequence[bool]) -> list[str]:
         if tuple(lowered[index : index + len(phrase)]) == phrase
         for offset in range(len(phrase))
     }
-    return [
-        word
+    kept = [
+        noun and index not in inside and word[0].isalnum() and not word.isnumeric()
         for index, (word, noun) in enumerate(zip(lowered, nouns, strict=True))
-        if noun and index not in inside and word[0].isalnum() and not word.isnumeric()
     ]
+    if not phrases:
+        return [word for word, keep in zip(lowered, kept, strict=True) if keep]
+    runs = groupby(zip(kept, lowered, strict=True), key=lambda pair: pair[0])
+    return [" ".join(word for _, word in run) for keep, run in runs if keep]
 
 
 @dataclass(frozen=True)

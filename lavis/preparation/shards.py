@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from lavis.common.tar_shards import (
 from lavis.datasets._sample_rows import to_row
 from lavis.datasets.shards import INDEX_FORMAT, shards_of
 from lavis.preparation.collection.items import Shard as Part
+from lavis.preparation.collection.state import beside_others
 from lavis.structures import VideoSample
 
 INDEX = "index.json"
@@ -128,7 +130,7 @@ def make_shards(
     Raises:
         ValueError: if a medium is missing, a folder, or has no suffix, an id is there twice, or an option makes no
             sense.
-        BusyError: if another run writes the same part.
+        BusyError: if another run writes the same part, or one of the whole is under way beside one of a part.
         WriteError: if something cannot be written; what is done stays done.
     """
     if media_per_shard < 1 or shard_mb <= 0 or workers < 1:
@@ -140,7 +142,12 @@ def make_shards(
     planned = _plan(folder, name, media_of(samples, seed if shuffle else None), media_per_shard, shard_mb * 2**20)
     mine = planned[share.number - 1 :: share.count]
     started = time.monotonic()
-    with sole_writer(folder / f".parts/{share}", "this one"), ThreadPoolExecutor(workers) as pool:
+    with (
+        sole_writer(folder / f".parts/{share}", "this one", ", or write to another folder"),
+        beside_others(folder / ".parts", share.count == 1),
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        _remove_unfinished(mine)
         done = list(Progress(pool.map(_made, mine), f"{name} shards", total=len(mine), unit="shards", every=30.0))
         index, figures = _finish(folder, name, planned, {"shuffle": shuffle, "seed": seed})
     written = [size for size in done if size is not None]
@@ -195,6 +202,14 @@ def _plan(folder: Path, name: str, media: Sequence[Medium], most: int, most_byte
         PlannedShard(folder / f"{name}-{i:06d}.tar", first, group)
         for i, (first, group) in enumerate(zip(firsts, groups, strict=True))
     ]
+
+
+def _remove_unfinished(planned: Sequence[PlannedShard]) -> None:
+    """What a run that was killed left of these shards: as much as a shard each, and of no use to anybody."""
+    for shard in planned:
+        for target in (shard.path, index_path(shard.path)):
+            for left in target.parent.glob(f".{escape(target.name)}.*.part"):
+                left.unlink(missing_ok=True)
 
 
 def _made(shard: PlannedShard) -> int | None:

@@ -12,6 +12,10 @@ from lavis.processors.readers.base import VideoInfo
 
 Shape = Literal["short_side", "square", "meco"]
 SHAPES: tuple[Shape, ...] = ("short_side", "square", "meco")
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+"""Efforts of x264."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Target:
             raise ValueError(f"there is no shape {self.shape!r}; there are {', '.join(SHAPES)}")
         if not 0 <= self.crf <= 51 or self.gop < 1:
             raise ValueError(f"crf must be from 0 to 51 and gop at least 1, got {self.crf} and {self.gop}")
+        if self.preset not in PRESETS:
+            raise ValueError(f"there is no preset {self.preset!r}; there are {', '.join(PRESETS)}")
 
     @property
     def rate(self) -> Fraction:

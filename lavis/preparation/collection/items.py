@@ -43,7 +43,12 @@ def find_videos(folder: str | Path, suffixes: Sequence[str] = SUFFIXES) -> list[
         raise FileNotFoundError(f"there is no folder of videos {root}")
     found = []
     for place, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = Path(os.path.realpath(place))
+        within = {str(each) for each in (real, *real.parents, *map(os.path.realpath, Path(place).parents))}
+        # A link to a folder that it is in would show everything forty times, until the system gives up.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(place, name)) not in within
+        )
         for name in files:
             if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
                 path = Path(place, name)

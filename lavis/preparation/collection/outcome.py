@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lavis.common.io import to_plain
+from lavis.common.io import WriteError, to_plain
 from lavis.preparation.collection.items import Item
 
 Work = Callable[[Item, Path], Mapping[str, Any]]
@@ -23,7 +24,14 @@ its number from 0 (which tells them which device is theirs); what it raises ends
 than the usual seconds for that, and ``gpus`` tells a cluster how many of them a process wants.
 """
 
-Failure = Literal["error", "died", "time_limit", "memory_limit"]
+Failure = Literal["error", "died", "time_limit", "memory_limit", "unwritable"]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Reasons for which what is made of other items could not be written either."""
+
+
+class UnwritableError(OSError):
+    """What was made of an item cannot be kept, for a reason that holds for all of them; it ends the job."""
 
 
 class OverMemory(MemoryError):
@@ -38,6 +46,7 @@ class Outcome:
         item: its name.
         result: what the work gave, ``None`` where it failed.
         failure: how it failed: the work raised an error, its process died, or it took too long or too much memory.
+            ``unwritable`` is no fault of the item, such as a full disk, and comes into no journal.
         error: what was wrong.
         wall_s: seconds it took.
         core_s: processor seconds it took, programs that it started included.
@@ -73,6 +82,9 @@ def attempt(work: Work, item: Item, scratch: Path) -> Outcome:
         result = to_plain(work(item, scratch), item.name)
     except OverMemory as problem:
         failed, error = "memory_limit", str(problem)
+    except (WriteError, UnwritableError) as problem:
+        failed = "unwritable" if isinstance(problem, UnwritableError) or problem.errno in _NO_ROOM else "error"
+        error = str(problem)
     except (ValueError, OSError) as problem:  # what the project and the system say is meant to be read
         error = str(problem) or type(problem).__name__
     except Exception as problem:  # a fault of a library in one file of thousands stops no job; it is kept and counted

@@ -28,6 +28,9 @@ START_S = 300.0
 _END_S = 10.0
 """Seconds that idle processes have in all to end by themselves."""
 
+_GONE_S = 60.0
+"""Seconds in which one that has ended, or was killed, is known to have: on a busy machine that may take some."""
+
 
 class StartError(ValueError):
     """Work that could not be started in a process of its own, such as for a model that cannot be loaded."""
@@ -96,7 +99,7 @@ class Worker:
                     self._launch()
                 return message
         except (EOFError, OSError):
-            self.process.join(timeout=10)
+            self.process.join(timeout=_GONE_S)
             return self._lost("died", f"the process that worked on it ended ({_end_of(self.process.exitcode)})")
         if time.monotonic() > self.deadline:
             limit = self.time_limit_s or 0.0
@@ -123,7 +126,7 @@ class Worker:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # before it leads a group there is none; then it is killed alone
             self.process.kill()
-        self.process.join(timeout=10)
+        self.process.join(timeout=_GONE_S)
         self.connection.close()
 
     def dismiss(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lavis.preparation.collection.items import Item
 from lavis.preparation.collection.outcome import Outcome, Work
-from lavis.preparation.collection.pool import Worker
+from lavis.preparation.collection.pool import StartError, Worker
 
 
 class _Host:
@@ -68,6 +68,10 @@ def _through(ray: Any, items: Sequence[Item], made: tuple[Work, Path, float | No
         actor, item = under_way.pop(ready)
         try:
             outcome: Outcome = ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, StartError):  # its words, without the traceback of another machine around them
+                raise error.cause from None
+            raise
         except ray.exceptions.RayActorError as error:
             reason = str(error).strip().split("\n")[0]
             outcome = Outcome(item.name, None, "died", f"the machine that worked on it was lost ({reason})")

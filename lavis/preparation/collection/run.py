@@ -4,7 +4,8 @@
 
 ``work`` gets an ``Item`` and a folder for unfinished files, and returns what JSON can hold. What is done is in a
 journal (``state.py``): a second run does only what is new or changed. An item that fails, kills its process or hangs
-goes into quarantine, and the job stops once more than ``budget`` are there.
+goes into quarantine, and the job stops once more than ``budget`` are there. It stops at once, and blames no item, where
+the disk is full.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from lavis.preparation.collection.items import Item, Shard, content_key, options_digest
-from lavis.preparation.collection.outcome import Outcome, Work, attempt
+from lavis.preparation.collection.outcome import Outcome, UnwritableError, Work, attempt
 from lavis.preparation.collection.state import State
 from lavis.preparation.collection.summary import Summary
 
@@ -85,6 +86,7 @@ def run_collection(
 
     Raises:
         TooManyFailures: once more items failed than ``budget``; the journal keeps what was done.
+        UnwritableError: once an item's output cannot be written, as on a full disk; that item is no failure.
         BusyError: if another run is at the same job in the same folder.
         ValueError: for options that make no sense.
         ImportError: if ``executor`` is ``ray`` and Ray is not installed; names the extra.
@@ -162,6 +164,8 @@ class _Run:
         shown = Progress(outcomes, name, total=total, done=before, unit="items", every=30.0)
         try:
             for outcome in shown:
+                if outcome.failure == "unwritable":
+                    raise UnwritableError(f"{outcome.item}: {outcome.error}; then the same command goes on from here")
                 self.state.add(outcome, self.plan.keys[outcome.item])
                 self.plan.outcomes[outcome.item] = outcome
                 if outcome.failure:

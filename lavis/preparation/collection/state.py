@@ -49,8 +49,9 @@ class State:
         from lavis.common.locking import sole_writer
 
         whole = self.shard.count == 1
-        lock = sole_writer(self.folder, "this one") if whole else sole_writer(self.folder / str(self.shard), "this one")
-        with lock, _beside_others(self.folder, whole):
+        place = self.folder if whole else self.folder / str(self.shard)
+        lock = sole_writer(place, "this one", ", or write to another folder")
+        with lock, beside_others(self.folder, whole):
             with explained(self.scratch):
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 self.scratch.mkdir(parents=True)
@@ -93,8 +94,17 @@ def _check_row(path: Path, number: int, row: Any) -> None:
 
 
 @contextmanager
-def _beside_others(folder: Path, whole: bool) -> Iterator[None]:
-    """Parts of a job share a lock that a run of the whole wants for itself."""
+def beside_others(folder: Path, whole: bool) -> Iterator[None]:
+    """Parts of a job share a lock that a run of the whole wants for itself.
+
+    Args:
+        folder: of the job, made if it is missing.
+        whole: whether this run is one of the whole.
+
+    Raises:
+        BusyError: if a run of the other kind is under way.
+        WriteError: if the folder cannot be written to.
+    """
     import fcntl  # no part of Python on Windows, where the rest may still be used
 
     from lavis.common.locking import BusyError

@@ -39,6 +39,10 @@ class CaptionScenes:
     captioner: Captioner
     looking: Looking
 
+    def start(self, worker: int) -> None:
+        """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""
+        self.captioner.load()
+
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
         windows, how = self.scenes[item.name], self.looking
         info = how.reader.probe(item.path)

@@ -20,7 +20,22 @@ from torch import Tensor
 PROMPT = "Describe this image in detail."
 
 
-class Embedder(ABC):
+class Model:
+    """What works on pictures and goes to other processes as a description."""
+
+    def load(self) -> None:
+        """Loads what is needed, before the first picture.
+
+        Raises:
+            ValueError, OSError, ImportError: if that is not possible.
+        """
+
+    def identity(self) -> str:
+        """Changes whenever what is made of pictures may: results of another identity are made again."""
+        return repr(self)
+
+
+class Embedder(Model, ABC):
     """Makes vectors of pictures, and perhaps of texts, such that their cosine says how alike they are."""
 
     @abstractmethod
@@ -35,21 +50,13 @@ class Embedder(ABC):
         """
         raise ValueError(f"{type(self).__name__} embeds no texts; choose a model such as CLIP to score captions")
 
-    def identity(self) -> str:
-        """Changes whenever the vectors may: results of another identity are made again."""
-        return repr(self)
 
-
-class Captioner(ABC):
+class Captioner(Model, ABC):
     """Says what pictures show."""
 
     @abstractmethod
     def captions(self, frames: Tensor) -> list[str]:
         """A text for each of the uint8 RGB pictures ``[N, 3, H, W]``."""
-
-    def identity(self) -> str:
-        """Changes whenever the texts may: results of another identity are made again."""
-        return repr(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,9 @@ class TransformersEmbedder(Embedder):
     model: str
     device: str = "cpu"
     dtype: str = "float32"
+
+    def load(self) -> None:
+        _pair(self.model, self.device, self.dtype)
 
     def images(self, frames: Tensor) -> Tensor:
         model, processor = _pair(self.model, self.device, self.dtype)
@@ -119,6 +129,9 @@ class TransformersCaptioner(Captioner):
     device: str = "cpu"
     dtype: str = "float32"
 
+    def load(self) -> None:
+        _writer(self.model, self.device, self.dtype)
+
     def captions(self, frames: Tensor) -> list[str]:
         model, processor = _writer(self.model, self.device, self.dtype)
         asked = {} if self.prompt is None else {"text": [self.prompt] * len(frames), "padding": True}
@@ -141,16 +154,27 @@ def _pair(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     """Model and processor, loaded once in each process."""
     from transformers import AutoModel, AutoProcessor
 
-    model = AutoModel.from_pretrained(_place(name), dtype=_dtype(dtype)).to(device).eval()
-    return model, AutoProcessor.from_pretrained(_place(name))
+    return _loaded(AutoModel, AutoProcessor, name, device, dtype)
 
 
 @lru_cache(maxsize=1)
 def _writer(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = AutoModelForImageTextToText.from_pretrained(_place(name), dtype=_dtype(dtype)).to(device).eval()
-    return model, AutoProcessor.from_pretrained(_place(name))
+    return _loaded(AutoModelForImageTextToText, AutoProcessor, name, device, dtype)
+
+
+def _loaded(models: Any, processors: Any, name: str, device: str, dtype: str) -> tuple[Any, Any]:
+    place, precision = _place(name), _dtype(dtype)
+    try:
+        model = models.from_pretrained(place, dtype=precision)
+        processor = processors.from_pretrained(place)
+    except OSError as error:
+        raise ValueError(f"no model {name} can be loaded: {str(error).splitlines()[0]} Give its folder") from error
+    try:
+        return model.to(device).eval(), processor
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch without CUDA
+        raise ValueError(f"{name} cannot be put on {device}: {str(error).splitlines()[0]}") from error
 
 
 def _place(name: str) -> str:

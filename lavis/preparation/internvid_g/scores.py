@@ -43,6 +43,10 @@ class ScoreCaptions:
     merge: Merge
     looking: Looking
 
+    def start(self, worker: int) -> None:
+        """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""
+        self.embedder.load()
+
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
         from torch.nn.functional import cosine_similarity
 

@@ -65,6 +65,10 @@ class CompareScenes:
     embedder: Embedder
     looking: Looking
 
+    def start(self, worker: int) -> None:
+        """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""
+        self.embedder.load()
+
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
         windows = self.scenes[item.name]
         info = self.looking.reader.probe(item.path)

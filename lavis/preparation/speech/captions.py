@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from lavis.common.io import append_jsonl, read_jsonl, write_bytes
 from lavis.common.locking import exclusive
@@ -57,6 +57,12 @@ class Captioning:
     listening: Listening
     max_chars: int | None = None
     on_truncated: Literal["raise", "warn"] = "raise"
+
+    start_s: ClassVar[float] = 3600.0  # gigabytes of a model from a network disk
+
+    def start(self, worker: int) -> None:
+        """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""
+        _loaded(self.transcriber, self.listening)
 
     def __call__(self, item: Item, scratch: Path) -> Mapping[str, Any]:
         model = _loaded(self.transcriber, self.listening)

@@ -39,6 +39,8 @@ def test_next_qa(tmp_path: Path) -> None:
         list(nextqa_rows(table, {}, {}))
     with pytest.raises(AnnotationError, match=r"the table of durations has no 'x'"):
         list(nextqa_rows(table, {"4010": "x"}, {}))
+    with pytest.raises(AnnotationError, match=r"line 2 \(id 6\), field 'video': the file name '\.\./x' leads outside"):
+        list(nextqa_rows(table, {"4010": "../x"}, FileDurations(tmp_path / "videos")))
     table.write_text(table.read_text().replace(",1,6,", ",b,6,"))
     with pytest.raises(AnnotationError, match=r"'answer': must be an index below 5"):
         list(nextqa_rows(table, {"4010": "x"}, {"x": 3.0}))
@@ -52,6 +54,8 @@ def test_next_gqa(tmp_path: Path) -> None:
     assert (row["answer"], row["relevant_windows"], row["duration"]) == (1, [[1.5, 4.0]], 12.5)
     with pytest.raises(AnnotationError, match=r"the spans have no moments for this question"):
         list(nextgqa_rows(table, {"4010": "x"}, {}))
+    with pytest.raises(AnnotationError, match=r"field 'video_id': the file name '/x' leads outside"):
+        list(nextgqa_rows(table, {"4010": "/x"}, spans))
     table.write_text(table.read_text().replace(",b,6,", ",z,6,"))
     with pytest.raises(AnnotationError, match=r"'z' is none of the options"):
         list(nextgqa_rows(table, {"4010": "x"}, spans))

@@ -319,6 +319,17 @@ def test_published_qvhighlights_files(data_dir: Path) -> None:
         audit([folder / "sample_val_preds_metrics_raw.json"])
 
 
+def test_names_that_lead_out_of_the_folder_are_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "deep").mkdir(parents=True)
+    (tmp_path / "secret.mp4").write_bytes(b"not to be read")
+    names = [str(tmp_path / "secret.mp4"), str(tmp_path / "secret"), "../secret.mp4", "deep/../../secret"]
+    path = lines(tmp_path / "a.jsonl", *(row(number, vid=name) for number, name in enumerate(names)))
+    found = audit([path], videos=tmp_path / "videos")
+    assert found.faults() == {"video_missing": 4}
+    places = found.files[0].findings.places["video_missing"]
+    assert [place.detail for place in places] == [f"{name} leads out of {tmp_path / 'videos'}" for name in names]
+
+
 def test_durations_against_real_videos(data_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     videos = tmp_path / "videos"
@@ -376,9 +387,9 @@ def test_ten_thousand_random_rows(tmp_path: Path) -> None:
         text = json.dumps(fields if rng.random() < 0.97 else _anything(rng))
         rows.append(text if rng.random() < 0.97 else text[: rng.randrange(len(text))])
     path = lines(tmp_path / "a.jsonl", *rows)
-    start = time.perf_counter()
+    start = time.process_time()  # which does not go on while other programs have the machine
     found = audit([path])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 15
     blank = sum(isinstance(r, str) and not r.strip() for r in rows)
     assert found.files[0].sizes["rows"] == 10_001 - blank
     assert found.files[0].sizes["queries"] + found.faults()["unparseable"] == 10_001 - blank
@@ -423,4 +434,4 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", row())
     code = "import sys; from lavis import cli; cli.main(sys.argv[1:]); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code, "audit", str(path)]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=600)

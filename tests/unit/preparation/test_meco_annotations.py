@@ -19,7 +19,7 @@ from lavis.common.registry import registry
 from lavis.datasets.build import build_dataset
 from lavis.datasets.formats._record import AnnotationError
 from lavis.models.codecs.structural_tokens import StructuralTokens
-from lavis.preparation.internvid_g.models import Captioner
+from lavis.preparation.internvid_g.models import Captioner, TransformersCaptioner
 from lavis.preparation.meco_annotations import Style, make_annotations, read_captions
 from lavis.preparation.meco_captions import caption_events
 from lavis.preparation.meco_texts import NoCaption, conclusion, own_captions, rewritten, sought
@@ -264,6 +264,16 @@ def test_a_model_describes_events(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="has no times"):
         caption_events(bad, videos, out, model, executor="serial")
     caption_events(bad, videos, out, model, executor="serial", on_bad_row="skip")
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_job_and_blames_no_video(tmp_path: Path) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "captions.jsonl"
+    videos.mkdir()
+    write_video(videos / "v.mp4", num_frames=160, fps=8)
+    model = TransformersCaptioner(str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match=r"^there is no folder of a model .*absent; give one"):
+        caption_events(source(tmp_path, ROWS), videos, out, model, executor="serial", budget=5)
+    assert not list((tmp_path / ".collection").rglob("*.jsonl"))
 
 
 def test_script(

@@ -78,6 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     folder = tmp_path_factory.mktemp("nb")  # short: names of sockets are put below it, and must not be long
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     kernel = "python3"
     if sys.platform == "linux":
@@ -90,9 +91,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
         told = "\n".join(f"{key} = {value!r}" for key, value in settings.items())
         notebook.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell(told))
         client = nbclient.NotebookClient(
-            notebook, timeout=120, kernel_name=kernel, shutdown_kernel="immediate",
+            notebook, timeout=600, kernel_name=kernel, shutdown_kernel="immediate",
             resources={"metadata": {"path": str(folder)}},
         )  # fmt: skip
+        client.create_kernel_manager()
+        client.km.transport, client.km.ip = "ipc", str(folder / "k")  # a free port could be another's a moment later
         client.execute()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         return "\n".join(output.get("text", "") + str([*output.get("data", ())]) for output in outputs)

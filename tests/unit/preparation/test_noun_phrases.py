@@ -52,6 +52,21 @@ def test_signs_and_numbers_are_no_items() -> None:
     assert items_of(["360", "'s", "-", "2nd", "Floor"], [True] * 5) == ["2nd", "floor"]
 
 
+@pytest.mark.parametrize(
+    ("query", "items"),
+    [
+        ("A man throws a tennis ball in New York City.", ["man", "tennis ball", "new york city"]),
+        ("the man's tennis ball, ball and a city", ["man", "tennis ball", "ball", "city"]),
+        ("A man in front of the ball", ["man", "ball"]),
+        ("she runs", []),
+    ],
+)
+def test_phrases_are_nouns_that_stand_together(query: str, items: list[str]) -> None:
+    tagger = Listed("man", "tennis", "ball", "new", "york", "city", "front")
+    assert extract([query], tagger, phrases=True) == [items]
+    assert extract([query], tagger) == [[word for item in items for word in item.split()]]
+
+
 def test_queries_go_to_the_tagger_at_once_and_empty_ones_do_not() -> None:
     tagger = Listed("dog", "cat")
     assert extract(["a dog", "", "a cat", "?!"], tagger) == [["dog"], [], ["cat"], []]

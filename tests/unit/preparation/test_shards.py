@@ -8,7 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,14 +138,15 @@ def test_parts_make_what_one_run_makes(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys, time
+import os, signal, sys
 from pathlib import Path
 from lavis.preparation import shards
 from lavis.structures import VideoSample
 slow = shards.PlannedShard.contents
 def contents(self):
     for row in slow(self):
-        time.sleep(0.05)
+        if sys.argv[3:] == ["kill"] and list(Path(sys.argv[2]).glob("*.jsonl")):
+            os.kill(os.getpid(), signal.SIGKILL)  # in the middle: some shards are done
         yield row
 shards.PlannedShard.contents = contents
 videos = sorted(Path(sys.argv[1]).glob("*.mp4"))
@@ -159,14 +159,13 @@ def test_goes_on_after_a_kill(tmp_path: Path, root: Path) -> None:
     media(tmp_path / "videos", 12)
     out = tmp_path / "out"
     command = [sys.executable, "-c", KILLED, str(tmp_path / "videos"), str(out)]
-    process = subprocess.Popen(command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 60
-    while not list(out.glob("*.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (out / "index.json").exists()
-    assert subprocess.run(command, cwd=root, check=False).returncode == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    assert subprocess.run([*command, "kill"], cwd=root, env=environment, check=False).returncode == -signal.SIGKILL
+    assert list(out.glob("*.jsonl")) and not (out / "index.json").exists()
+    for name in ("shard-000001.tar.7.0a1b.part", "shard-000001.jsonl.x9.part", "other-000001.tar.7.0a1b.part"):
+        (out / f".{name}").write_bytes(b"half")  # as a kill leaves them, if it comes at such a moment
+    assert subprocess.run(command, cwd=root, env=environment, check=False).returncode == 0
+    assert [path.name for path in out.glob(".*.part")] == [".other-000001.tar.7.0a1b.part"]
     assert len(opened(out)) == 12
     assert verify_shards(out) == []
 
@@ -236,11 +235,20 @@ def test_missing_and_cut_shards_are_told_before_the_first_step(made: Path) -> No
         opened(made / "other.json")
 
 
-@pytest.mark.parametrize("name", ["pipe:cat x", "http://x/y.tar", "/etc/x.tar", "../x.tar", "a/x.tar", ".x.tar"])
+@pytest.mark.parametrize(
+    "name", ["pipe:cat x", "http://x/y.tar", "/etc/x.tar", "../x.tar", "a/x.tar", ".x.tar", "", "x\\y.tar", "x\0.tar"]
+)
 def test_an_index_names_files_beside_it_alone(made: Path, name: str) -> None:
     index = made / "index.json"
-    index.write_text(index.read_text().replace("shard-000001.tar", name))
+    index.write_text(index.read_text().replace("shard-000001.tar", json.dumps(name)[1:-1]))
     with pytest.raises(ValueError, match="no file beside it"):
+        opened(made)
+
+
+def test_a_shard_that_is_named_twice_is_refused(made: Path) -> None:
+    index = made / "index.json"
+    index.write_text(index.read_text().replace("shard-000001.tar", "shard-000000.tar"))
+    with pytest.raises(ValueError, match=r"names the shard 'shard-000000.tar' twice"):
         opened(made)
 
 

@@ -14,6 +14,7 @@ from lavis.preparation.collection.compress import compress_videos
 from lavis.preparation.collection.copy_plan import Target
 from lavis.preparation.collection.encoders import chosen_encoder
 from lavis.preparation.collection.metadata import video_facts
+from lavis.preparation.collection.outcome import UnwritableError
 from lavis.processors.readers.pyav import PyAVReader
 from tests.video_factory import damage, number_of, trim, truncate, write_video
 
@@ -129,6 +130,19 @@ def test_damaged_and_cut_videos(encoder: str, folder: Path) -> None:
     assert not [each for each in allowed.failed if each.item == "cut.mp4"]
 
 
+@ENCODERS
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, the disk that is always full")
+def test_a_full_disk_is_no_fault_of_the_video(encoder: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(folder / "in" / "a.mp4", 16, 8)
+    name = f"encode_with_{encoder}"
+    encode = getattr(compress, name)
+    monkeypatch.setattr(compress, name, lambda source, copy, *rest: encode(source, Path("/dev/full"), *rest))
+    with pytest.raises(UnwritableError, match=r"a.mp4: cannot write .*a.mp4: No space left on device"):
+        copies(folder, encoder)
+    monkeypatch.undo()
+    assert [path.name for path in copies(folder, encoder).glob("*.mp4")] == ["a.mp4"]
+
+
 def test_only_what_is_missing_or_changed(folder: Path) -> None:
     (folder / "in" / "deep").mkdir()
     for name in ("a.mp4", "deep/b.avi", "c.d.mkv"):
@@ -178,7 +192,7 @@ def test_what_is_refused_before_anything_is_done(folder: Path, monkeypatch: pyte
         chosen_encoder("ffmpeg")
     for options, message in (
         ({"fps": 0}, "fps"), ({"fps": float("inf")}, "fps"), ({"size": 7}, "even"), ({"shape": "round"}, "no shape"),
-        ({"crf": 52}, "crf"), ({"gop": 0}, "gop"),
+        ({"crf": 52}, "crf"), ({"gop": 0}, "gop"), ({"preset": "fastest"}, "no preset 'fastest'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             Target(**options)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lavis.common.io import FileFormatError
+from lavis.preparation.collection import metadata
 from lavis.preparation.collection.metadata import read_metadata, video_facts, videos_metadata
 from lavis.processors.readers.base import VideoDecodeError
 from tests.video_factory import truncate, write_audio, write_video
@@ -150,3 +153,31 @@ def test_help_needs_nothing_heavy(root: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root), "PATH": ""})
         assert done.returncode == 0 and "Examples:" in done.stdout, done.stderr[-500:]
         assert " torch\n" not in done.stderr and " av\n" not in done.stderr
+
+
+def test_what_is_known_goes_with_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, frames in (("a.mp4", 8), ("b.mp4", 12), ("c.mp4", 16)):
+        write_video(videos / name, frames, 8)
+    options: dict[str, Any] = {"executor": "serial"}
+    first, _ = videos_metadata(videos, tmp_path / "out", **options)
+    read: list[str] = []
+    facts = metadata.video_facts
+
+    def noted(path: Path, *rest: Any) -> dict[str, Any]:
+        read.append(path.name)
+        return facts(path, *rest)
+
+    monkeypatch.setattr(metadata, "video_facts", noted)
+    (videos / "a.mp4").rename(videos / "moved.mp4")
+    os.utime(videos / "b.mp4", (1, 1))
+    write_video(videos / "c.mp4", 20, 8)
+    again, _ = videos_metadata(videos, tmp_path / "out", **options)
+    assert (again.new, read) == (3, ["c.mp4"])
+    known = {each.item: each.result for each in first.outcomes}
+    found = {each.item: each.result or {} for each in again.outcomes}
+    assert (found["moved.mp4"], found["b.mp4"]) == (known["a.mp4"], known["b.mp4"])
+    assert found["c.mp4"]["frames"] == 20
+    assert videos_metadata(videos, tmp_path / "out", **options)[0].new == 0
+    assert (videos_metadata(videos, tmp_path / "out", resume=False, **options)[0].new, len(read)) == (3, 4)

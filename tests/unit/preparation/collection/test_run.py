@@ -11,19 +11,25 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lavis.common.io import FileFormatError
 from lavis.common.locking import BusyError
+from lavis.preparation.collection import pool
 from lavis.preparation.collection.command_line import budget_of
-from lavis.preparation.collection.items import Item, Shard
+from lavis.preparation.collection.items import Item, Shard, find_videos
+from lavis.preparation.collection.outcome import UnwritableError
+from lavis.preparation.collection.pool import StartError
 from lavis.preparation.collection.run import TooManyFailures, run_collection
 from lavis.preparation.collection.state import State
 from lavis.preparation.collection.summary import Summary
 from tests.collection_work import SlowCopy, as_told, files_of, starts_a_program
+from tests.started_work import Started
 
 ROOT = Path(__file__).resolve().parents[4]
 BOTH = pytest.mark.parametrize("executor", ["serial", "pool"])
@@ -75,14 +81,22 @@ def test_an_output_that_is_gone_is_made_again(tmp_path: Path) -> None:
     assert run(items, tmp_path, is_done=lambda item, result: item.name != "a" and result["told"] == "2").new == 1
 
 
-def test_one_item_that_dies_or_hangs_fails_alone(tmp_path: Path) -> None:
+def time_goes_on(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
+    """Has no time pass for a pool before something has happened: on a busy machine no other item takes too long."""
+    clock = SimpleNamespace(monotonic=lambda: 1e6 + time.monotonic() if when() else 0.0)
+    monkeypatch.setattr(pool, "time", clock)
+
+
+def test_one_item_that_dies_or_hangs_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"a": "1", "b": "die", "c": "exit", "d": "hang", "e": "raise", "f": "fault", "g": "odd", "h": "2", "i": "3"}
-    summary = run(items_of(tmp_path / "in", told), tmp_path, executor="pool", budget=6, time_limit_s=1.0)
+    lines = tmp_path / ".collection" / "test" / "journal-all.jsonl"
+    time_goes_on(monkeypatch, lambda: lines_in(lines) == len(told) - 1 and (tmp_path / "hangs").exists())
+    summary = run(items_of(tmp_path / "in", told), tmp_path, executor="pool", budget=6, time_limit_s=3.0)
     failed = {each.item: (each.failure, each.error) for each in summary.failed}
     assert set(failed) == set("bcdefg")
     assert failed["b"] == ("died", "the process that worked on it ended (signal SIGKILL)")
     assert failed["c"] == ("died", "the process that worked on it ended (exit code 3)")
-    assert failed["d"] == ("time_limit", "it took longer than 1 s (--time-limit)")
+    assert failed["d"] == ("time_limit", "it took longer than 3 s (--time-limit)")
     assert failed["e"] == ("error", f"{tmp_path / 'in' / 'e'}: told to raise")
     assert failed["f"] == ("error", "KeyError: 'a fault of a library'")
     assert "has no JSON form" in failed["g"][1]
@@ -106,15 +120,31 @@ def test_the_quarantine_goes_when_all_is_mended(tmp_path: Path) -> None:
     assert not run(items, tmp_path).quarantine.exists()
 
 
-def test_a_hanging_item_takes_the_programs_it_started_with_it(tmp_path: Path) -> None:
+@BOTH
+def test_a_full_disk_stops_the_job_and_blames_no_item(executor: str, tmp_path: Path) -> None:
+    items = items_of(tmp_path / "in", {"a": "1", "b": "folder", "c": "full", "d": "2"})
+    with pytest.raises(UnwritableError, match=r"c: cannot write .*No space left .*the same command goes on"):
+        run(items, tmp_path, executor=executor, workers=1, budget=4)
+    assert [(row["item"], row["outcome"]) for row in journal(tmp_path)] == [("a", "done"), ("b", "error")]
+    stamp = (tmp_path / "in" / "c").stat()
+    (tmp_path / "in" / "c").write_text("room")
+    os.utime(tmp_path / "in" / "c", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # the same file, on a disk with room
+    summary = run(items, tmp_path, executor=executor, budget=4)
+    assert (summary.new, [each.item for each in summary.failed]) == (2, ["b"])
+
+
+def test_a_hanging_item_takes_the_programs_it_started_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     items = items_of(tmp_path / "in", {"a.txt": ""})
+    time_goes_on(monkeypatch, (tmp_path / "in" / "a.pid").exists)
     summary = run_collection(items, starts_a_program, tmp_path, name="test", budget=1, time_limit_s=1.0)
     assert summary.failed[0].failure == "time_limit"
     assert_ends(int((tmp_path / "in" / "a.pid").read_text()))
 
 
 def assert_ends(pid: int) -> None:
-    for _ in range(200):
+    for _ in range(2000):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -137,6 +167,21 @@ def test_the_budget(executor: str, tmp_path: Path) -> None:
         run(items, tmp_path, executor=executor)
     assert len(journal(tmp_path)) == 4
     assert len(run(items, tmp_path, executor=executor, budget=0.5).failed) == 4
+
+
+def test_links_in_circles_show_every_video_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "above" / "videos"
+    (root / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for place in (root / "a.mp4", root / "deep" / "b.mp4", tmp_path / "elsewhere" / "c.mp4"):
+        place.write_text("")
+    (root / "loop").symlink_to(".")
+    (root / "deep" / "up").symlink_to("../..")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    monkeypatch.chdir(root.parent)
+    for folder in (root, Path("videos")):
+        assert [item.name for item in find_videos(folder)] == ["a.mp4", "deep/b.mp4", "linked/c.mp4"]
 
 
 def test_budgets_of_the_command_line() -> None:
@@ -227,13 +272,14 @@ def files(tmp_path: Path) -> dict[str, bytes]:
     return made
 
 
-def killed_after(lines: int, pid: int, journal: Path) -> int:
-    """Kills a process once the journal has so many lines; its exit status."""
+def killed_after(lines: int, pid: int, journal: Path, seconds: float = 0.0) -> int:
+    """Kills a process so many seconds after the journal has so many lines; its exit status."""
     while lines_in(journal) < lines:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
+    time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -252,12 +298,12 @@ def test_killed_at_any_time_and_run_again(tmp_path: Path, files: dict[str, bytes
     path = out / ".collection" / "copy" / "journal-all.jsonl"
     moments, kills, code = random.Random(5), 0, 1
     while code != 0:
+        before, most = lines_in(path), moments.randint(1, 6)
         pid = os.fork()
         if pid == 0:
-            run_collection(files_of(source), SlowCopy(out, 0.02), out, name="copy", executor="serial")
+            run_collection(files_of(source), SlowCopy(out, 0.02, most), out, name="copy", executor="serial")
             os._exit(0)
-        before = lines_in(path)
-        code = killed_after(before + moments.randint(1, 6), pid, path)
+        code = killed_after(before + most, pid, path, moments.uniform(0, 0.02))
         assert code in (0, -signal.SIGKILL)
         kills += code != 0
         for file in out.glob("*.bin"):
@@ -269,7 +315,7 @@ def test_killed_at_any_time_and_run_again(tmp_path: Path, files: dict[str, bytes
 def test_a_killed_pool_leaves_no_process_behind(tmp_path: Path, files: dict[str, bytes]) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     path = out / ".collection" / "copy" / "journal-all.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "tests.collection_work", str(source), str(out)], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-m", "tests.collection_work", str(source), str(out), "3"], cwd=ROOT)
     assert killed_after(4, process.pid, path) == -signal.SIGKILL
     process.returncode = -signal.SIGKILL
     for worker in (out / "processes.txt").read_text().split():
@@ -291,10 +337,14 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'lavis[ray]'")
 def test_a_local_ray_does_the_same(tmp_path: Path) -> None:
-    told = {"a": "1", "b": "die", "c": "raise", "d": "hang", "e": "2", "f": "3"}
-    items = items_of(tmp_path / "in", told)
+    told = {"a": "1", "b": "die", "c": "raise", "e": "2", "f": "3"}
+    assert run(items_of(tmp_path / "in", told), tmp_path, executor="ray", budget=3, time_limit_s=600.0).new == 5
+    items = items_of(tmp_path / "in", {"d": "hang"})  # alone under a short limit, which the others might overrun too
     summary = run(items, tmp_path, executor="ray", budget=3, time_limit_s=2.0)
     assert {each.item: each.failure for each in summary.failed} == {"b": "died", "c": "error", "d": "time_limit"}
     assert [(each.result or {})["told"] for each in summary.done] == ["1", "2", "3"]
     again = run(items, tmp_path, executor="pool", budget=3)
     assert again.new == 0
+    unable = Started(tmp_path / "notes", "there is no model")
+    with pytest.raises(StartError, match=r"^there is no model$"):
+        run_collection(items, unable, tmp_path, name="start", executor="ray", workers=1)

@@ -37,6 +37,8 @@ class Bursts(Transcriber):
     word: ClassVar[str] = "beep"
 
     def __init__(self, listening: Listening) -> None:
+        if listening.language == "xx":
+            raise ValueError(f"{listening.model} does not know the language xx")
         self.listening = listening
 
     @classmethod
@@ -128,6 +130,15 @@ def test_a_file_written_just_before_kill_9_is_ours(videos: Path, tmp_path: Path,
     (out / ".collection" / "captions" / "journal-all.jsonl").unlink()
     report = run(videos, out, model)
     assert report.theirs == [] and report.summary.new == 3
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_job_and_blames_no_video(
+    videos: Path, tmp_path: Path, model: Path
+) -> None:
+    out = tmp_path / "srts"
+    with pytest.raises(ValueError, match=r"model does not know the language xx$"):
+        run(videos, out, model, listening={"language": "xx"}, budget=3)
+    assert not list((out / ".collection" / "captions").glob("*.jsonl"))
 
 
 def test_bad_files_go_to_quarantine_until_there_are_too_many(videos: Path, tmp_path: Path, model: Path) -> None:
