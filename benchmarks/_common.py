@@ -114,20 +114,30 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds_of(call: Callable[[], Any], device: str) -> float:
-    """Wall seconds of one call."""
+def seconds_of(call: Callable[[], Any], device: str, *, busy: bool = False) -> float:
+    """Wall seconds of one call; with ``busy`` on a CPU, the seconds that this process computed."""
+    clock = time.process_time if busy and device == "cpu" else time.perf_counter
     synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     call()
     synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def compare(calls: Mapping[str, Callable[[], Any]], repeats: int, *, device: str = "cpu") -> dict[str, float]:
-    """Median wall seconds of each call after one to warm up; they take turns, so that a slow minute hits them all."""
+def compare(
+    calls: Mapping[str, Callable[[], Any]], repeats: int, *, device: str = "cpu", busy: bool = False
+) -> dict[str, float]:
+    """Median seconds of each call after one to warm up; they take turns, so that a slow minute hits them all.
+
+    Args:
+        calls: by name.
+        repeats: rounds after the warm-up.
+        device: that the calls compute on.
+        busy: on a CPU, seconds that this process computed, not those it waited while others did.
+    """
     for call in calls.values():
         call()
-    rounds = [{name: seconds_of(call, device) for name, call in calls.items()} for _ in range(repeats)]
+    rounds = [{name: seconds_of(call, device, busy=busy) for name, call in calls.items()} for _ in range(repeats)]
     return {name: statistics.median(row[name] for row in rounds) for name in calls}
 
 

@@ -78,7 +78,9 @@ def load_model(
     Raises:
         ConfigError: if there is no such model or its configuration has problems.
         CheckpointError: if weights are missing or do not fit.
+        ValueError: if there is no such device.
     """
+    place = _device(device)
     config, trained = find_model(name, model_type, options)
     localizer = config.find("model.localizer.name", config.find("model.localizer"))
     if coarse is not None and localizer not in TWO_MODELS:
@@ -101,7 +103,7 @@ def load_model(
         _warn_of_missing_head(model, found, source)
     elif is_eval:
         _log.warning("%s has no trained weights: it answers from the weights it starts with", shown)
-    model.to(_device(device))
+    model.to(place)
     if coarse is not None:
         attachable: Any = model.localizer
         attachable.attach(load_model(coarse, is_eval=is_eval, device=device))
@@ -271,7 +273,9 @@ def find_default_model(results: Path = Path("results")) -> tuple[str, str | None
     alone = [run for run in runs if not _needs_prior(load_config(run.resolve() / "config.yaml"))]
     if runs[0] in alone or not alone:
         return str(runs[0]), None
-    return str(runs[0]), str(alone[0])
+    # The newest of its own system, such as calce_stage1 for calce_stage2: of another it would be no prior.
+    system = runs[0].name.partition("_")[0]
+    return str(runs[0]), str(next((run for run in alone if run.name.partition("_")[0] == system), alone[0]))
 
 
 def _is_asked(config: Config) -> bool:
@@ -372,15 +376,14 @@ def _unknown_model(name: str, system: str, kind: str, types: Sequence[str]) -> s
     names = ["/".join(pair) for pair in list_models()]
     if types and not kind:
         return f"model {name!r} comes in several types; choose one: {', '.join(types)}"
-    near = difflib.get_close_matches(f"{system}/{kind}", names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(f"{system}/{kind}" if kind else system, [*names, *DEFAULTS], n=1, cutoff=0.4)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     asked = f"{system}/{kind}" if kind else system
     return f"no model {asked!r}, and no such folder or file.{hint} Known: {', '.join(names) or 'none'}"
 
 
 def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
+    from lavis.runners.devices import choose_device
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, index = choose_device(str(name), "device")
+    return kind if index is None else f"{kind}:{index}"

@@ -184,7 +184,14 @@ def _report(args: argparse.Namespace) -> int:
 
 def _quickstart(args: argparse.Namespace) -> int:
     args.config = f"quickstart/{args.system}"
-    return _pipeline(args)
+    code = _pipeline(args)
+    from lavis.common.config import load_config
+
+    reports = [stage for stage in load_config(args.config)["stages"] if stage["action"] == "report"]
+    runs = list(reports[-1]["settings"]["runs"].values())
+    how = f"--model {runs[-1]}" + (f" --coarse {runs[0]}" if len(runs) > 1 else "")
+    _say(f'ask it about a video: lavis localize VIDEO.mp4 "a red circle moves left" {how}')
+    return code
 
 
 def _load(args: argparse.Namespace) -> Config:

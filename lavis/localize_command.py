@@ -120,7 +120,9 @@ def print_prediction(prediction: Prediction, task: str = LOCALIZE, as_json: bool
         print(_without_marks(prediction.text))
         return
     if prediction.malformed:
-        print(f"the model's answer could not be read as moments: {prediction.text!r}", file=sys.stderr)
+        print(
+            f"the model's answer could not be read as moments: {prediction.text!r}{_why(prediction)}", file=sys.stderr
+        )
         return
     for line in _moment_lines(prediction, in_time=task not in (LOCALIZE, "highlights")):
         print(line)
@@ -133,6 +135,16 @@ def print_prediction(prediction: Prediction, task: str = LOCALIZE, as_json: bool
         print(f"\nanswer: {_without_marks(prediction.text)}")
 
 
+def _why(prediction: Prediction) -> str:
+    """What is known of why an answer with structural tokens has no moments."""
+    told = prediction.details
+    if "ent_inds" not in told:
+        return ""
+    if not told["ent_inds"]:
+        return "; it closes no event with <ent>: ask in other words, or take weights of MeCo's third stage"
+    return "; no frame stands out for its events: the video may be too short, or the weights may not be trained"
+
+
 def _moment_lines(prediction: Prediction, in_time: bool) -> list[str]:
     """Best first, or in the order of time where all are wanted."""
     captions = prediction.captions or [""] * len(prediction.moments)
@@ -141,6 +153,7 @@ def _moment_lines(prediction: Prediction, in_time: bool) -> list[str]:
         told.sort(key=lambda each: (each[0].start, each[0].end))
     lines = []
     for moment, caption in told:
+        caption = _without_marks(caption)
         score = "" if moment.score is None else f"   score {moment.score:.3f}"
         lines.append(f"{moment.start:8.2f} s  to {moment.end:8.2f} s{score}{f'   {caption}' if caption else ''}")
     return lines

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from lavis.common.registry import registry
 from lavis.metrics._protocol import ProtocolMetric, structural
-from lavis.scoring.etbench.captioning import Filler
-from lavis.scoring.etbench.choosing import Letters, Referring, Strip
-from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL
-from lavis.scoring.protocols.etbench import ETBench, EvsFailures
+from lavis.scoring.etbench.rules import Rules
+from lavis.scoring.protocols.etbench import ETBench
 from lavis.scoring.rounding import shortened
 from lavis.structures import Prediction, VideoSample
 
@@ -19,64 +18,20 @@ FIELD = "etbench"
 
 
 @registry.metrics.register("etbench")
-class ETBenchMetric(ProtocolMetric):
+@dataclass(eq=False)
+class ETBenchMetric(Rules, ProtocolMetric):
     """Columns of the benchmark's table and merged figures, in percent, and ``total``; of the tasks that are there.
 
     Answers are read from the similarities of structural tokens where a prediction has them, as MeCo does it, else from
     ``prediction.text``, or where that is empty from ``prediction.moments``. Captions are scored only with Java and the
-    extra ``metrics``, sentence similarity only with its model: names of figures are not known beforehand.
-
-    Args:
-        mode: see the protocol.
-        threshold: see the protocol.
-        nms: see the protocol.
-        suppressed: see the protocol.
-        confidences: see the protocol.
-        strip: see the protocol.
-        letters: see the protocol.
-        referring: see the protocol.
-        evs_failures: see the protocol.
-        random_captions: see the protocol.
-        seed: see the protocol.
-        tasks: see the protocol.
-        sentence_model: see the protocol.
+    extra ``metrics``, sentence similarity only with its model: names of figures are not known beforehand. For options
+    see ``Rules``.
     """
 
     predictable = False
 
-    def __init__(
-        self,
-        mode: Literal["auto", "text", "similarity"] = "auto",
-        threshold: float = 0.7,
-        nms: float = 0.7,
-        suppressed: Literal["zero", "drop"] = "zero",
-        confidences: Literal["found", "sorted"] = "found",
-        strip: Strip = "characters",
-        letters: Letters = "meco",
-        referring: Referring = "auto",
-        evs_failures: EvsFailures = "excluded",
-        random_captions: Filler = "constant",
-        seed: int = 0,
-        tasks: list[str] | None = None,
-        sentence_model: str = DEFAULT_MODEL,
-    ) -> None:
-        super().__init__(
-            ETBench(
-                mode=mode,
-                threshold=threshold,
-                nms=nms,
-                suppressed=suppressed,
-                confidences=confidences,
-                strip=strip,
-                letters=letters,
-                referring=referring,
-                evs_failures=evs_failures,
-                random_captions=random_captions,
-                seed=seed,
-                tasks=tasks,
-                sentence_model=sentence_model,
-            )
-        )
+    def __post_init__(self) -> None:
+        ProtocolMetric.__init__(self, ETBench(**asdict(self)))
 
     def rows(self, sample: VideoSample, prediction: Prediction) -> tuple[dict[str, Any], dict[str, Any]]:
         record = record_of(sample)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lavis.common.binding import Binder
 from lavis.common.construct import build_part
 from lavis.common.registry import registry
 from lavis.common.signatures import parameters
@@ -74,6 +75,12 @@ def build_protocol(name: str, options: Mapping[str, Any]) -> Protocol[Any, Any]:
         UnknownEntryError: if there is no such protocol.
     """
     require_options(name, options)
+    hints, binder = parameters(registry.protocols.get(name)), Binder()
+    for option, value in options.items():
+        if _is_plain(value):  # Python callers may give parts that are built already
+            binder.value(value, hints[option].hint, (option,))
+    if binder.problems:
+        raise ConfigError("\n".join(f"protocol {name}: {each.key} {each.message}" for each in binder.problems))
     built: Protocol[Any, Any] = build_part(registry.protocols, {"name": name, **options}, f"protocol {name}")
     return built
 

@@ -37,7 +37,10 @@ read_arguments() {
     bf16 | bfloat16) DTYPE=bf16 READ=$((READ + 1)) ;;
     fp32 | float32) DTYPE=fp32 READ=$((READ + 1)) ;;
     -*) ;;
-    *) fail "'$PRED_DIR' is no task ($TASKS), or '$1' no dtype (fp16, bf16, fp32)" ;;
+    *)
+        [ "$READ" = 2 ] || fail "'$1' is no dtype (fp16, bf16, fp32)"
+        fail "'$PRED_DIR' is no task ($TASKS), or '$1' no dtype (fp16, bf16, fp32)"
+        ;;
     esac
     case "$PRED_DIR" in
     /*) ;;
@@ -55,7 +58,12 @@ evaluate() {
     shift
     RUN=$PRED_DIR/$folder
     [ "$GPUS" != 0 ] || GPUS=1
-    torchrun --standalone --nproc_per_node="${NUM_GPUS:-$GPUS}" "$(dirname "$0")/../../evaluate.py" \
-        --cfg-path "$CONFIG" --checkpoint "$CHECKPOINT" "$@" \
+    set -- "$(dirname "$0")/../../evaluate.py" --cfg-path "$CONFIG" --checkpoint "$CHECKPOINT" "$@" \
         --options "run.output_dir=$PRED_DIR" "name=$folder" "run.eval_precision=$DTYPE"
+    # One process needs no launcher, whose report of a failure would bury what the process says of it.
+    if [ "${NUM_GPUS:-$GPUS}" = 1 ]; then
+        python "$@"
+    else
+        torchrun --standalone --nproc_per_node="${NUM_GPUS:-$GPUS}" "$@"
+    fi
 }

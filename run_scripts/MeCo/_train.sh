@@ -1,6 +1,7 @@
 #!/bin/sh
 # usage: _train.sh CONFIG [PREVIOUS] [--options KEY=VALUE ...]
-# PREVIOUS: weights the stage goes on from: a best.safetensors, a merged file, or the folder of a published checkpoint.
+# PREVIOUS: weights the stage goes on from: the folder of a run, a best.safetensors, a merged file, or the folder of a
+# published checkpoint.
 # NUM_GPUS: processes on this node, by default one for each GPU. RUNTIME: zero2, zero2_offload, zero3, zero3_offload or
 # fsdp2 (configs/runtime). Several nodes: NNODES, and on each NODE_RANK, MASTER_ADDR and MASTER_PORT.
 config=$1

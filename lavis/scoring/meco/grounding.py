@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Row, Scored, Tally
+from lavis.scoring.base import Array, Estimate, Form, Pairs, Protocol, Row, RowError, Scored, Tally
 from lavis.scoring.meco.structural_tokens import Singles, boundaries, read_structural_tokens
 from lavis.scoring.rounding import id_order, mean_by_threshold, recall_by_threshold, two_decimals
 from lavis.scoring.windows.clip_figures import clip_figures, rounded_clips, spread
@@ -45,25 +45,30 @@ MOMENT_KEYS = (*_FULL_KEYS, *(f"MR-{name}-{key}" for name in ("long", "middle", 
 """The figures papers report, in the order of the original."""
 
 
+@dataclass(eq=False)
 class MecoGrounding(Protocol[WindowAnswer, WindowTruth]):
     """Windows from similarities of structural tokens, or from rows that hold them decoded, against true ones.
 
     Args:
         compare_tokens: whether a frame of an event also needs a probability not below that of any other token, and runs
-            of frames grow by one on each side.
-        threshold: share of an event's range of similarities that a frame needs more than.
+            of frames grow by one on each side. The original does both if the path of the predictions contains
+            ``charades``, whatever they hold, and else neither.
+        threshold: share of an event's range of similarities that a frame needs more than; the original has such an
+            option, too, but always takes 0.7.
         nms: boxes that overlap a better one by this IoU or more get the score 0.
-        scale: stands in for the scale of cosines that records of the published script lack; ``None`` counts such
-            records as unparseable.
+        scale: stands in for the scale of cosines that records of the published script lack; without it, such records
+            are unparseable, where the original raises.
     """
 
+    source: ClassVar[str] = (
+        "MeCo (arXiv 2503.09027), metric script for Charades-STA and QVHighlights; figures of UniVTG"
+    )
     keys: ClassVar[tuple[str, ...]] = MOMENT_KEYS
 
-    def __init__(self, compare_tokens: bool, threshold: float, nms: float, scale: float | None) -> None:
-        self.compare_tokens = compare_tokens
-        self.threshold = threshold
-        self.nms = nms
-        self.scale = scale
+    compare_tokens: bool
+    threshold: float = 0.7
+    nms: float = 0.7
+    scale: float | None = None
 
     @property
     def answer_forms(self) -> Sequence[Form[WindowAnswer]]:
@@ -87,6 +92,8 @@ class MecoGrounding(Protocol[WindowAnswer, WindowTruth]):
         """Windows with scores, and scores of 2-second clips; the whole video where no event has a window."""
         duration = row.number_of("duration")
         tokens = read_structural_tokens(row, self.scale)
+        if tokens.scale is None:
+            raise RowError("field 'scale' is missing, and similarities cannot be compared without it: set option scale")
         weights = tokens.probabilities()
         found = boundaries(
             tokens,

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,7 @@ from lavis.common.registry import registry
 from lavis.scoring.base import Array, Derived, Estimate, Form, Pairs, Protocol, Row, Scored, Tally, outside
 from lavis.scoring.captions.tools import caption_tools, captions_available
 from lavis.scoring.etbench import choosing, grounding
-from lavis.scoring.etbench.captioning import Filler, Judges, Tokenized, captioned
-from lavis.scoring.etbench.choosing import Letters, Referring, Strip
+from lavis.scoring.etbench.captioning import Judges, Tokenized, captioned
 from lavis.scoring.etbench.grounding import Result, Sample
 from lavis.scoring.etbench.records import (
     CAPTIONING,
@@ -37,43 +37,27 @@ from lavis.scoring.etbench.records import (
     read_line,
     read_question,
 )
-from lavis.scoring.etbench.sentence_similarity import DEFAULT_MODEL, SentenceModelError, SentenceSimilarity
+from lavis.scoring.etbench.rules import Rules
+from lavis.scoring.etbench.sentence_similarity import SentenceModelError, SentenceSimilarity
 from lavis.scoring.etbench.table import COLUMNS, MERGED, derived, table
 from lavis.scoring.etbench.windows_text import windows
 
 _TOKEN_SLACK = 1.0
 """Seconds: the last frame of a video ends at the next whole second."""
 
-EvsFailures = Literal["excluded", "zero"]
-
 
 @registry.protocols.register("etbench")
-class ETBench(Protocol[Answer, Question]):
+@dataclass(eq=False)
+class ETBench(Rules, Protocol[Answer, Question]):
     """Referring, grounding, captioning and complex tasks, their table, and the merged figures.
 
     Args:
-        mode: where windows come from: the answer's ``text``, MeCo's ``similarity`` form, or each row's own (``auto``).
-        threshold: for similarities, see ``structural_tokens.boundaries``.
-        nms: IoU from which on a box of structural tokens is suppressed.
-        suppressed: ``zero`` keeps suppressed boxes, as MeCo does; ``drop`` leaves them out.
-        confidences: ``found`` reads the moment of ``vhd`` from the first box *found*, as MeCo does, although boxes are
-            sorted; ``sorted`` reads it from the best box.
-        strip: how structural tokens are stripped from texts: as ``characters``, as MeCo does, or as the ``marker``.
-        letters: ``meco`` keeps its wrong letters for ``gvq`` with structural tokens; ``repaired`` counts D and E right.
-        referring: whether a wrong letter decides (``stop``, the official script) or similarity is asked after it
-            (``go_on``, MeCo's); ``auto`` goes by the form of the row.
-        evs_failures: answers without a window are ``excluded`` from the mean of ``evs``, as by both scripts, or count
-            ``zero``.
-        random_captions: what stands for the truth of a caption that meets no event: always the same letters
-            (``constant``), or ``random`` ones as in the original.
-        seed: of the random ones.
+        mode to sentence_model: see ``Rules``.
         tokenized: ``together`` lets the tokeniser see the next caption, as the original does; ``apart`` does not.
         subset: file ``{task: {source: [idx]}}`` of the questions that count, such as the official ``subset.json``.
-        tasks: keys of those to score; all by default.
-        sentence_model: folder, or name on the model hub.
 
     Raises:
-        ValueError: for a threshold outside 0 to 1, or an unknown task.
+        ValueError: see ``Rules``.
         FileNotFoundError: if there is no such subset file.
         FileFormatError: if the subset is no mapping of the form above.
     """
@@ -83,38 +67,22 @@ class ETBench(Protocol[Answer, Question]):
     missing = "drop"
     folders = True
 
-    def __init__(
-        self,
-        mode: Literal["auto", "text", "similarity"] = "auto",
-        threshold: float = 0.7,
-        nms: float = 0.7,
-        suppressed: Literal["zero", "drop"] = "zero",
-        confidences: Literal["found", "sorted"] = "found",
-        strip: Strip = "characters",
-        letters: Letters = "meco",
-        referring: Referring = "auto",
-        evs_failures: EvsFailures = "excluded",
-        random_captions: Filler = "constant",
-        seed: int = 0,
-        tokenized: Tokenized = "together",
-        subset: str | None = None,
-        tasks: list[str] | None = None,
-        sentence_model: str = DEFAULT_MODEL,
-    ) -> None:
-        unknown = sorted(set(tasks or ()) - set(TASKS))
-        if unknown:
-            raise ValueError(f"tasks: the benchmark has no {', '.join(unknown)}; it has {', '.join(TASKS)}")
-        for name, value in (("threshold", threshold), ("nms", nms)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {value}")
-        self.mode, self.threshold, self.nms, self.suppressed = mode, threshold, nms, suppressed
-        self.confidences, self.strip, self.letters, self.referring = confidences, strip, letters, referring
-        self.evs_failures, self.random_captions, self.seed = evs_failures, random_captions, seed
-        self.tokenized, self.subset, self.tasks = tokenized, subset, tasks
-        self.sentence_model = sentence_model
-        wanted = tuple(tasks or TASKS)
-        self.reading = Reading(mode, threshold, nms, suppressed, confidences, strip, wanted, _subset(subset))
-        self.similarity = SentenceSimilarity(sentence_model)
+    tokenized: Tokenized = "together"
+    subset: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reading = Reading(
+            self.mode,
+            self.threshold,
+            self.nms,
+            self.suppressed,
+            self.confidences,
+            self.strip,
+            tuple(self.tasks or TASKS),
+            _subset(self.subset),
+        )
+        self.similarity = SentenceSimilarity(self.sentence_model)
 
     @property
     def answer_forms(self) -> Sequence[Form[Answer]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lavis.scoring.base import ScoringError
+from lavis.scoring.judges import openai
 from lavis.scoring.judges.base import Pair
 from lavis.scoring.judges.openai import OpenAIJudge
 
@@ -24,7 +26,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.failures: list[tuple[int, dict[str, str]]] = []
         self.refused: set[str] = set()
-        self.seen: list[tuple[dict[str, Any], str | None, float]] = []
+        self.seen: list[tuple[dict[str, Any], str | None]] = []
         self.reply: Any = None
         self.lock = threading.Lock()
 
@@ -40,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = body["messages"][-1]["content"]
         with self.server.lock:
-            self.server.seen.append((body, self.headers.get("Authorization"), time.monotonic()))
+            self.server.seen.append((body, self.headers.get("Authorization")))
             status, headers = self.server.failures.pop(0) if self.server.failures else (200, {})
         if any(word in asked for word in self.server.refused):
             status = 400
@@ -79,11 +81,11 @@ def test_asks_and_keeps_order(server: Server, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LAVIS_TEST_KEY", "secret")
     replies = judge(server).replies([pair(n) for n in range(12)])
     assert len(set(replies)) == 5
-    by_text = {body["messages"][-1]["content"]: body for body, _, _ in server.seen}
+    by_text = {body["messages"][-1]["content"]: body for body, _ in server.seen}
     for number, reply in enumerate(replies):
         (asked,) = [text for text in by_text if "gold " + "x" * number + "\n" in text]
         assert reply == f"Rating: {len(asked) % 5 + 1}"
-    body, authorization, _ = server.seen[0]
+    body, authorization = server.seen[0]
     assert authorization == "Bearer secret"
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("some-model", 0, 16)
     assert body["messages"][0]["role"] == "system"
@@ -92,7 +94,7 @@ def test_asks_and_keeps_order(server: Server, monkeypatch: pytest.MonkeyPatch) -
 def test_a_key_is_not_needed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAVIS_TEST_KEY", raising=False)
     judge(server, temperature=None).replies([pair(1)])
-    body, authorization, _ = server.seen[0]
+    body, authorization = server.seen[0]
     assert authorization is None
     assert "temperature" not in body
 
@@ -111,8 +113,11 @@ def test_gives_up_after_so_many_tries(server: Server) -> None:
 
 
 def test_no_server_is_told() -> None:
-    with pytest.raises(ScoringError, match=r"no answer .*\(tried 2 times\)"):
-        OpenAIJudge("m", "http://127.0.0.1:9/v1", cache=None, retries=1, pause=0.01).replies([pair(1)])
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen; nobody else can do so there
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with pytest.raises(ScoringError, match=r"no answer .*\(tried 2 times\)"):
+            OpenAIJudge("m", address, cache=None, retries=1, pause=0.01).replies([pair(1)])
 
 
 def test_other_failures_stop_at_once(server: Server) -> None:
@@ -169,10 +174,19 @@ def test_equal_pairs_are_asked_once(server: Server) -> None:
     assert len(server.seen) == 1
 
 
-def test_requests_are_spaced_out(server: Server) -> None:
+def test_requests_are_spaced_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Stopped(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            return False
+
+    monkeypatch.setattr(openai, "time", SimpleNamespace(monotonic=lambda: 5.0))  # all ask at the same moment
+    monkeypatch.setattr(openai, "threading", SimpleNamespace(Event=Stopped, Lock=threading.Lock))
     judge(server, requests_per_minute=1200).replies([pair(n) for n in range(4)])
-    begun = sorted(moment for _, _, moment in server.seen)
-    assert begun[-1] - begun[0] >= 0.12
+    assert sorted(waits) == pytest.approx([0.0, 0.05, 0.1, 0.15])
+    assert len(server.seen) == 4
 
 
 def test_the_key_is_nowhere_in_what_is_kept(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_scores_are_probabilities() -> None:
 
 def test_records_of_the_published_script_lack_a_scale() -> None:
     rows = [{key: value for key, value in row.items() if key != "scale"} for row in ROWS]
-    with pytest.raises(ScoringError, match=r"2 unparseable[\s\S]*'scale' is missing"):
+    with pytest.raises(ScoringError, match=r"2 unparseable[\s\S]*'scale' is missing.*set option scale"):
         score("meco_charades", rows)
     assert score("meco_charades", rows, scale=14.285714).figures == score("meco_charades", ROWS).figures
 
