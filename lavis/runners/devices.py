@@ -9,12 +9,19 @@ from typing import Any, Literal
 import torch
 
 from lavis.common import distributed
+from lavis.common.logging import get_logger
+
+logger = get_logger(__name__)
 
 Strategy = Literal["auto", "ddp", "fsdp2", "deepspeed"]
 
 
-def choose_device(device: str) -> tuple[str, int | None]:
+def choose_device(device: str, setting: str = "run.device") -> tuple[str, int | None]:
     """Kind and index of ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Args:
+        device: as the user writes it.
+        setting: where, for messages.
 
     Raises:
         ValueError: for a device that is not there.
@@ -23,13 +30,13 @@ def choose_device(device: str) -> tuple[str, int | None]:
     if kind == "auto":
         return ("cuda" if torch.cuda.is_available() else "cpu"), None
     if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
-        raise ValueError(f"run.device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
+        raise ValueError(f"{setting} must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"run.device={device} but torch {torch.__version__} sees no GPU; use run.device=cpu or auto")
+        raise ValueError(f"{setting}={device} but torch {torch.__version__} sees no GPU; use {setting}=cpu or auto")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
-        raise ValueError(f"run.device={device} but there are {torch.cuda.device_count()} GPUs, counted from 0")
+        raise ValueError(f"{setting}={device} but there are {torch.cuda.device_count()} GPUs, counted from 0")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("run.device=mps but this machine has none; use run.device=cpu or auto")
+        raise ValueError(f"{setting}=mps but this machine has none; use {setting}=cpu or auto")
     return kind, int(index) if index else None
 
 
@@ -81,4 +88,16 @@ def accelerator(
     handlers: list[Any] = [DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)]
     if message_hours is not None:
         handlers.append(InitProcessGroupKwargs(timeout=timedelta(hours=message_hours)))
-    return Accelerator(mixed_precision=precision, cpu=kind == "cpu", kwargs_handlers=handlers)
+    joined = Accelerator(mixed_precision=precision, cpu=kind == "cpu", kwargs_handlers=handlers)
+    if _launched_alone() and distributed.world_size() == 1:
+        logger.warning(
+            "accelerate launch starts one process on a CPU whatever --num_processes says, so that this one runs alone; "
+            "torchrun --nproc-per-node N starts N, see docs/multi_gpu.md"
+        )
+    return joined
+
+
+def _launched_alone() -> bool:
+    """Whether ``accelerate launch`` was told of several processes and of a CPU: it leaves these to MPI."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    return on_cpu and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ

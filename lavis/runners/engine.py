@@ -85,7 +85,8 @@ class Engine(EngineState):
     ) -> None:
         kind, index = choose_device(device)
         if kind == "cpu" and "fp16" in (precision, eval_precision):
-            raise ValueError("run.precision=fp16 needs a GPU; on a CPU use fp32 or bf16")
+            setting = "precision" if precision == "fp16" else "eval_precision"
+            raise ValueError(f"run.{setting}=fp16 needs a GPU; on a CPU use fp32 or bf16")
         self.precision = precision
         self.eval_precision: Precision = eval_precision or precision
         self.strategy = choose_strategy(strategy)

@@ -100,9 +100,39 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def tokenizer_of(golden: Path, folder: Path) -> str:
-    """Folder of the language model's tokenizer, before tokens are added."""
+    """Folder of the language model's tokenizer, before tokens are added.
+
+    A model has the tokenizer of its kind. One whose kind has none (Llama) has the tokenizer that fills its embeddings
+    with the tokens it adds, since a vocabulary of another size is made to fit, and that begins as its answers say.
+
+    Raises:
+        AssertionError: if no recorded tokenizer is of that size.
+    """
     kind = json.loads((folder / "meta.json").read_text())["kind"]
-    return str(golden / "tokenizers" / {"llama": "phi3"}.get(kind, kind))
+    if (golden / "tokenizers" / kind).is_dir():
+        return str(golden / "tokenizers" / kind)
+    config = config_of(folder)
+    rows = weights(folder)["language_model.model.model.embed_tokens.weight"].shape[0]
+    added = len(added_tokens(config))
+    kinds = {path: _vocabulary(path) for path in sorted((golden / "tokenizers").iterdir()) if path.is_dir()}
+    fitting = [path for path, (size, _) in kinds.items() if size + added == rows]
+    assert fitting, f"{folder.name}: no tokenizer of {rows - added} tokens among {[path.name for path in kinds]}"
+    begun = [path for path in fitting if kinds[path][1] == config.get("bos_token_id")]
+    return str((begun or fitting)[0])
+
+
+@cache
+def _vocabulary(folder: Path) -> tuple[int, int | None]:
+    """Size of a tokenizer, and the token that its texts begin with."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return len(tokenizer), tokenizer.bos_token_id
+
+
+def added_tokens(config: dict[str, Any]) -> list[str]:
+    """Tokens that a model with this configuration adds to its tokenizer."""
+    return ["<vid>", "<ent>", "<tst>"] if config.get("localization") else ["<vid>"]
 
 
 FIELDS = (
@@ -120,7 +150,6 @@ def model_node(golden: Path, folder: Path) -> dict[str, Any]:
     stock = {name: config[name] for name in FIELDS if name in config}
     stock["vocab_size"] = state["language_model.model.model.embed_tokens.weight"].shape[0]
     localization = bool(config.get("localization"))
-    tokens = ["<vid>", "<ent>", "<tst>"] if localization else ["<vid>"]
     head = {"name": "structure_contrast", "frame_head": "layer" if config.get("use_mha") else "mlp", "prefill": "first"}
     return {
         "encoder": {"name": "eva_vit", **encoder_sizes(state)},
@@ -134,7 +163,7 @@ def model_node(golden: Path, folder: Path) -> dict[str, Any]:
             "name": "causal",
             "config": {"model_type": family, **stock},
             "tokenizer": tokenizer_of(golden, folder),
-            "added_tokens": tokens,
+            "added_tokens": added_tokens(config),
             "two_way_frames": bool(config.get("bi_attention")),
             "attention": "eager",
         },

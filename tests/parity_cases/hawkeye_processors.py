@@ -22,6 +22,7 @@ from lavis.processors.readers.base import VideoInfo
 from lavis.processors.samplers import Middle, Sampler, Segments, frame_range
 from lavis.processors.samplers.windows import WindowChoice, frame_number
 from lavis.processors.transforms import ShortSideEval
+from lavis.processors.view import Phases, View
 from lavis.structures import Moment
 from tests.parity_cases._shuffles import NumpyShuffles
 
@@ -108,7 +109,10 @@ def reading(golden: Path, row: Mapping[str, Any]) -> float:
     frames = sampler.indices(info, clip, random.Random(row["seed"]))
     start, _ = frame_range(info, clip, "shares")
     _same([frame - start for frame in frames], row["indices"])
-    _same([f"{(frame - start) / row['fps']:.1f}" for frame in frames], row["seconds"])
+    transform = ShortSideEval(224)
+    view = View(sampler, Phases(transform, transform), times="average_rate", times_from="clip", round_times=1)
+    told = view.frame_times([info.times[frame] for frame in frames], info, clip)
+    _same([f"{seconds:.1f}" for seconds in told], row["seconds"])
     _same(info.fps, row["fps"])
     if row["kind"] == "video":
         read, _ = reader.read(video, frames, info=info)

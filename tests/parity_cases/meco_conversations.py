@@ -160,7 +160,18 @@ def _training_batch(golden: Path, folder: Path) -> float:
         real = int(arrays["attention_mask"][row].sum())
         _equal(packed, {name: values[:real] for name, values in own.items()}, samples[row].id, row)
     mask = packed.mask.bool()
-    return gap(packed.embeds[mask], arrays["inputs_embeds"][:, :length][mask])
+    worst = max([_windows(packed, arrays, row) for row in range(len(samples))])
+    return max(worst, gap(packed.embeds[mask], arrays["inputs_embeds"][:, :length][mask]))
+
+
+def _windows(packed: Packed, arrays: Mapping[str, Tensor], row: int) -> float:
+    """Largest difference of the windows that the structural tokens of a row learn, where they are recorded."""
+    worst = 0.0
+    for token, name in (("<ent>", f"windows_{row}"), ("<tst>", f"tst_windows_{row}")):
+        if name in arrays:
+            found = [ref.target for _, ref in packed.refs[row] if ref.token == token]
+            worst = max(worst, gap(torch.tensor(found).reshape(-1, 2), arrays[name]))
+    return worst
 
 
 def _inference(golden: Path, folder: Path, run: str, recorded: Mapping[str, Any]) -> float:

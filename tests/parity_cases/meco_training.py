@@ -20,7 +20,10 @@ from lavis.datasets.formats.et_instruct import ETInstruct
 from lavis.layers.lora import merge_lora
 from lavis.models.build import build_model
 from lavis.models.video_llm import VideoLLM
+from lavis.processors.readers.base import VideoInfo
+from lavis.processors.samplers import FixedRate
 from lavis.processors.transforms import ShortSideEval
+from lavis.processors.view import average_rate_times
 from lavis.runners.modalities import by_modality
 from lavis.runners.optim import build_optimizer, parameter_groups
 from lavis.structures import Batch, Frames
@@ -45,6 +48,9 @@ def cases(golden: Path) -> Iterator[Case]:
     for recorded_steps in sorted(golden.glob("training/*/steps.json")):
         folder = recorded_steps.parent
         yield f"training/{folder.name}", lambda folder=folder: _steps(golden, folder)
+    file = golden / "data" / "dataset_items.json"
+    for item in json.loads(file.read_text()) if file.is_file() else []:
+        yield f"data/dataset_items {item['kind']} {item['index']} frames", lambda item=item: _shown(golden, item)
     file = golden / "data" / "modality_sampler.json"
     for row in json.loads(file.read_text()) if file.is_file() else []:
         yield f"data/modality_sampler seed {row['seed']}", lambda row=row: _order(row)
@@ -69,6 +75,10 @@ def _what_learns(golden: Path, name: str, recorded: Mapping[str, Any]) -> float:
     node["language_model"]["config"]["vocab_size"] = rows
     model = build_model(node, weights=False)
     assert model.language_model.width == width
+    vocabulary = model.language_model.tokenizer.get_vocab()
+    assert len(vocabulary) == recorded["vocab"]["tokenizer"], f"{len(vocabulary)} tokens"
+    numbers = [vocabulary.get(token) for token in ("<vid>", "<ent>", "<tst>")]
+    assert numbers == recorded["token_ids"], f"added tokens are {numbers}"
     expected = {_ours(key): value for key, value in recorded["params"].items()}
     ours = dict(model.named_parameters())
     _same_names("parameters", set(ours), set(expected))
@@ -102,7 +112,10 @@ def _what_learns(golden: Path, name: str, recorded: Mapping[str, Any]) -> float:
 
 def _published_rate(family: str, stage: str, recorded: float) -> float:
     """Phi-3's first stage is E.T. Chat's, whose rate is 1e-3; the lists were recorded with that of MeCo's script."""
-    return 1e-3 if (family, stage) == ("phi3", "stage1") else recorded
+    if (family, stage) != ("phi3", "stage1"):
+        return recorded
+    assert recorded == 2e-5, f"a rate of {recorded}"
+    return 1e-3
 
 
 def _steps(golden: Path, folder: Path) -> float:
@@ -195,6 +208,23 @@ def _frames(video: str) -> Frames:
     pixels = torch.randint(0, 256, (3 * seconds, 30, 36, 3), dtype=torch.uint8, generator=draws)[::3]
     shown = ShortSideEval(28, filter="bilinear")(pixels.permute(0, 3, 1, 2), torch.Generator())
     return Frames(shown, [float(second) for second in range(seconds)])
+
+
+def _shown(golden: Path, item: Mapping[str, Any]) -> float:
+    """Frames of a training sample: their number, times and pixels, of which the sum is recorded."""
+    annotation = json.loads((golden / "data" / "train_annos.json").read_text())[item["index"]]
+    for field in ("task", "src", "tgt"):
+        assert item.get(field) == annotation.get(field), f"{field}: {item.get(field)} of {annotation.get(field)}"
+    seconds, _ = VIDEOS[annotation["video"]]
+    info = VideoInfo.regular(3 * seconds, 3.0)
+    chosen = FixedRate(1.0, times="average_rate").indices(info)
+    times = [int(time) for time in average_rate_times(chosen, info.fps, 1)]
+    assert times == item["tag"], f"frames at {times}, recorded at {item['tag']}"
+    shown = _frames(annotation["video"]).pixels.double()
+    assert len(shown) == item["num_frames"], f"{len(shown)} frames, recorded {item['num_frames']}"
+    worst = abs(float(shown.sum()) - item["image_sum"]) / float(shown.abs().sum())
+    assert worst <= 1e-5, f"pixels whose sum differs by {worst:.1e} of their size"
+    return worst
 
 
 def _ours(name: str) -> str:

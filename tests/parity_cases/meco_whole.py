@@ -48,8 +48,9 @@ def _step(golden: Path, folder: Path) -> float:
     meta = json.loads((folder / "meta.json").read_text())
     with np.load(folder / "train_forward.npz") as stored:
         arrays = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    model = _model(golden, folder, meta)
-    losses = model(_batch(golden, folder, meta, arrays))
+    model, batch = _model(golden, folder, meta), _batch(golden, folder, meta, arrays)
+    _told(golden, folder, meta, model, batch)
+    losses = model(batch)
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     worst = gap(total.detach(), arrays["loss"])
@@ -74,6 +75,29 @@ def _greedy(meta: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for run, own in recorded.items():
         if run.endswith("greedy") and isinstance(own, dict):
             yield run, {"query": recorded.get("query"), "prompt": recorded.get("prompt"), **own}
+
+
+def _told(golden: Path, folder: Path, meta: dict[str, Any], model: VideoLLM, batch: Batch) -> None:
+    """What is written down of a batch beside its tensors: annotated times, times of frames, tokens, the script."""
+    rows = json.loads(_annotations(golden, folder).read_text())
+    for field in ("src", "tgt"):
+        given = [rows[number].get(field) for number in meta["anno_indices"]]
+        assert given == meta[field], f"{field}: {given} where {meta[field]} were recorded"
+    times = [frames.times for frames in batch.views["frames"]]
+    assert times == meta["tag"], f"frames at {times} where {meta['tag']} were recorded"
+    tokens = len(model.language_model.tokenizer)
+    assert tokens == meta.get("len_tokenizer", tokens), f"{tokens} tokens"
+    answers = folder / "generate.npz"
+    script = meta.get("generate", {}).get("script")
+    if script and answers.is_file():
+        with np.load(answers) as stored:
+            fed = stored["forced_tokens"].tolist()
+        assert fed == script[: len(fed)], f"{fed} were fed, of the script {script}"
+
+
+def _annotations(golden: Path, folder: Path) -> Path:
+    meco = bool(config_of(folder).get("localization"))
+    return golden / "data" / ("train_annos.json" if meco else "etchat_train_annos.json")
 
 
 def _answer(golden: Path, folder: Path, run: str, known: dict[str, Any]) -> float:
@@ -115,8 +139,8 @@ def _model(golden: Path, folder: Path, meta: dict[str, Any], answer_start: str =
 
 def _batch(golden: Path, folder: Path, meta: dict[str, list[int]], arrays: dict[str, torch.Tensor]) -> Batch:
     meco = bool(config_of(folder).get("localization"))
-    file = golden / "data" / ("train_annos.json" if meco else "etchat_train_annos.json")
-    annotated = ETInstruct(style="meco" if meco else "vid", on_reversed="swap").read(file).samples
+    style: Any = "meco" if meco else "vid"
+    annotated = ETInstruct(style=style, on_reversed="swap").read(_annotations(golden, folder)).samples
     samples = [annotated[number] for number in meta["anno_indices"]]
     images = [arrays[f"image_{row}"] for row in range(len(samples))]
     frames = [Frames(image, [float(second) for second in range(len(image))]) for image in images]

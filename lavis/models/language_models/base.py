@@ -281,7 +281,7 @@ def check_context(name: str, length: int, limit: int) -> None:
     """
     if length > limit:
         raise ValueError(
-            f"sample {name}: its prompt has {length} positions, {length - limit} more than the {limit} that the "
+            f"sample {name:.200}: its prompt has {length} positions, {length - limit} more than the {limit} that the "
             "language model can read (max_position_embeddings). Show it fewer frames: a lower fps or max_frames in "
             "model.processor.views.frames.sampler, or a shorter part of the video; or shorten the text"
         )

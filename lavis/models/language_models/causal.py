@@ -175,9 +175,8 @@ class Causal(LanguageModel):
         if generation.num_beams > 1:
             if watcher is not None:
                 raise ValueError("a head watches one beam; set generation.num_beams to 1")
-            mask = self._attention_mask(packed)
             with self.precision():
-                ids, scores = search(self.model, packed, mask, generation, min(room), ends, self.pad_id)
+                ids, scores = search(self, self.model, packed, generation, min(room), ends, self.pad_id)
         else:
             penalties = asked.penalties if asked is not None else [generation.repetition_penalty] * len(names)
             draws = asked.draws if asked is not None else None

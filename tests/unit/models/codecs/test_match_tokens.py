@@ -300,11 +300,14 @@ def test_without_a_tokenizer_nothing_is_matched() -> None:
     assert (found.text, found.malformed) == ("<vid> - <vid>", True)
 
 
-@pytest.mark.parametrize("text", ["1" * 20_000, "9" * 400 + " - 3", "1." * 5_000, "7" + " " * 5_000, "1 - " * 2_000])
+@pytest.mark.parametrize(
+    "text", ["1" * 200_000, "9" * 4_000 + " - 3", "1." * 50_000, "7" + " " * 50_000, "1 - " * 20_000]
+)
 def test_digits_without_end_cost_no_time(text: str) -> None:
-    start = time.monotonic()
+    """Time of this thread alone, whatever else the machine does; read in steps by the square it would be minutes."""
+    start = time.thread_time()
     codec().decode(ModelOutput(text, [3]), sample())
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 20
 
 
 TEXTS = st.lists(

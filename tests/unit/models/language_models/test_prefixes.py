@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from lavis.common.schema import GenerationConfig
 from lavis.models.language_models import _prefixes
 from lavis.models.language_models._prefixes import find_shared
 from lavis.models.language_models.causal import Causal
@@ -124,6 +125,35 @@ def test_drawn_batches_read_apart_are_read_alike(two_way: bool, monkeypatch: pyt
         for ours, plain in zip(*results, strict=True):
             torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-4)
     assert apart > 15
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize("two_way", [False, True])
+def test_beams_share_beginnings_and_answer_alike(family: str, two_way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions read before the search, and its answers: with shared beginnings, without, and one by one."""
+    model = build(family, two_way)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    settings = GenerationConfig(num_beams=3, max_new_tokens=8)
+    read: list[int] = []
+    model.model.get_decoder().register_forward_hook(
+        lambda *call: read.append(call[2].last_hidden_state.shape[:2].numel())
+    )
+    asked = [(video, f"{question} to camera") for video, question in ASKED]
+    found, costs = [], []
+    for together in (True, False):
+        monkeypatch.setattr(model, "_can_share", lambda packed, together=together: together)
+        read.clear()
+        found.append(model.generate(batch(model, asked), settings))
+        costs.append(sum(read[: 2 if together else 1]))
+    alone = [model.generate(batch(model, [own]), settings)[0] for own in asked]
+    assert costs[0] < 0.8 * costs[1]
+    assert len({tuple(output.token_ids) for output in found[0]}) > 2
+    for together_, apart, single in zip(*found, alone, strict=True):
+        assert together_.token_ids == apart.token_ids == single.token_ids
+        assert together_.sequence_score == pytest.approx(apart.sequence_score, abs=1e-4)
+        assert together_.sequence_score == pytest.approx(single.sequence_score, abs=1e-4)
 
 
 def test_frames_that_see_each_other_are_not_torn_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from lavis.models.language_models.causal import Causal
 from lavis.models.prompts._templates import TEMPLATES
 from lavis.models.prompts.chat import Chat
 from lavis.structures import Moment, Packed, Passage, TimedTokens, Turn, VideoSample
+from tests.toy_models import lasting_folder
 
 MARKS = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>")
 
@@ -37,7 +37,7 @@ def tokenizer(begin: str | None = "<s>") -> str:
     swallowing = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
     built.add_special_tokens([AddedToken(mark, rstrip=mark in swallowing, normalized=False) for mark in MARKS])
     fast = PreTrainedTokenizerFast(tokenizer_object=built, bos_token=begin, eos_token="</s>", pad_token="</s>")
-    folder = mkdtemp(prefix="chat_tokenizer_")
+    folder = str(lasting_folder("chat_tokenizer_"))
     fast.save_pretrained(folder)
     return folder
 
