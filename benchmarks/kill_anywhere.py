@@ -106,12 +106,12 @@ def kill_anywhere(folder: Path, kills: int, seed: int, say: Say) -> bool:
 def one_pipeline(trial: Path, whole: float, kills: int, moments: random.Random, places: Counter[str], say: Say) -> bool:
     """Runs one pipeline to its end, killing it as long as kills are left; false if it fails of itself."""
     while True:
+        before = unfinished(trial)
         child = start_child(trial)
         # Exponential times: moments anywhere, and now and then a life long enough to get on.
         spare = sum(places.values()) < kills
         lives = moments.uniform(*LIVES)
         end = time.monotonic() + moments.expovariate(lives / whole) if spare else None
-        before = unfinished(trial)
         while end is None or time.monotonic() < end:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -241,7 +241,7 @@ def stage_under_way(folder: Path) -> str:
 
 
 def unfinished(folder: Path) -> set[tuple[str, int]]:
-    """Files and folders that something was being written to."""
+    """Files and folders that something was being written to; to be asked while nothing runs that moves them."""
     return {
         (str(path), path.stat().st_mtime_ns) for pattern in UNFINISHED for path in (folder / "results").rglob(pattern)
     }

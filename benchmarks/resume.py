@@ -171,7 +171,11 @@ class Trial:
     def _once(self, folder: Path, settings: dict[str, Any], kill: Kill | None) -> int:
         """One run; its exit status, or that of the first process that did not end well, signals being negative."""
         folder.mkdir(exist_ok=True)
-        place, port = RawArray("i", self.processes), _free_port()
+        place = RawArray("i", self.processes)
+        with _reserved_port() as reserved:
+            return self._shared(folder, settings, kill, place, reserved.getsockname()[1])
+
+    def _shared(self, folder: Path, settings: dict[str, Any], kill: Kill | None, place: Any, port: int) -> int:
         children = {
             rank: _fork(lambda rank=rank: self._child(folder, settings, kill, rank, port, place))  # type: ignore[misc]
             for rank in range(self.processes)
@@ -187,7 +191,7 @@ class Trial:
                 self._kill_all(children, statuses)
             elif kill and kill.seconds is not None and time.monotonic() - begin > kill.seconds:
                 self._kill_all({kill.rank: children[kill.rank]}, statuses)
-            elif time.monotonic() - begin > 300:
+            elif time.monotonic() - begin > 900:
                 self._kill_all(children, statuses)
                 return 1
             time.sleep(0.005)
@@ -244,6 +248,8 @@ def _watch(place: Any, rank: int, kill: Kill | None) -> None:
 
     def enter(where: str) -> None:
         if kill and kill.rank == rank and kill.where == where and begun[where] == kill.count and kill.delay is not None:
+            if kill.delay == 0.0:
+                _die(0.0)  # a thread might come too late
             threading.Thread(target=_die, args=(kill.delay,), daemon=True).start()
         begun[where] += 1
         actions[0] = 0
@@ -357,10 +363,12 @@ def _forked(work: Callable[[], None]) -> None:
     assert status == 0, f"a child ended with {status}"
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def _reserved_port() -> socket.socket:
+    """A socket on a port that nobody else is given while it is open, and that a server which asks for it may use."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", 0))
+    return found
 
 
 def _tail(folder: Path, lines: int = 15) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def misbehave(path: str | Path) -> None:
         re.match("(a|aa)+$", "a" * 90 + "b")  # for years, and no other thread gets a turn
     elif kind == "abort":
         os.abort()
+    elif kind == "alarm":
+        os.kill(os.getpid(), signal.SIGALRM)  # as its own alarm does, if the parent is too busy to look at the time
     elif kind == "kill":
         os.kill(os.getpid(), 9)
     elif kind == "exit":

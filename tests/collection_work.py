@@ -1,18 +1,21 @@
 """Work for the tests of the executor, in a module of its own since other processes import it; and a run to be killed.
 
-``python -m tests.collection_work FOLDER OUT``: copies the files of a folder, slowly, and notes every start.
+``python -m tests.collection_work FOLDER OUT MOST``: copies the files of a folder, slowly, in two processes, and notes
+every start; each copies ``MOST`` files, and stops in the next one until it is killed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lavis.common.io import explained, write_text
 from lavis.preparation.collection.items import Item
 from lavis.preparation.collection.run import run_collection
 
@@ -31,7 +34,14 @@ def as_told(item: Item, scratch: Path) -> dict[str, Any]:
     if told == "gorge":
         return {"bytes": len(bytearray(1 << 30))}
     if told == "hang":
+        (item.path.parent.parent / "hangs").touch()
         time.sleep(1000)
+    if told == "full":
+        with explained(item.path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    if told == "folder":
+        with explained(item.path):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
     if told == "odd":
         return {"value": object()}
     return {"told": told, "duration_s": 3600.0, "process": os.getpid()}
@@ -42,7 +52,7 @@ def starts_a_program(item: Item, scratch: Path) -> dict[str, Any]:
     import subprocess
 
     program = subprocess.Popen(["sleep", "1000"])
-    item.path.with_suffix(".pid").write_text(str(program.pid))
+    write_text(item.path.with_suffix(".pid"), str(program.pid))
     time.sleep(1000)
     return {}
 
@@ -71,10 +81,19 @@ def gorges_in_a_program(item: Item, scratch: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SlowCopy:
-    """Copies a file in two writes with a pause between them."""
+    """Copies a file in two writes with a pause between them.
+
+    Args:
+        out: where to.
+        pause_s: seconds.
+        most: how many a process copies; in the next one it pauses until it is killed.
+        copied: what this process has copied.
+    """
 
     out: Path
     pause_s: float = 0.05
+    most: int | None = None
+    copied: list[str] = field(default_factory=list)
 
     def __call__(self, item: Item, scratch: Path) -> dict[str, Any]:
         with (self.out / "starts.txt").open("a") as notes:
@@ -86,9 +105,10 @@ class SlowCopy:
         with unfinished.open("wb") as stream:
             stream.write(data[: len(data) // 2])
             stream.flush()
-            time.sleep(self.pause_s)
+            time.sleep(self.pause_s if self.most is None or len(self.copied) < self.most else 1000)
             stream.write(data[len(data) // 2 :])
         os.replace(unfinished, self.out / item.name)
+        self.copied.append(item.name)
         return {"bytes": len(data)}
 
 
@@ -96,10 +116,10 @@ def files_of(folder: Path) -> list[Item]:
     return [Item(path.name, path) for path in sorted(folder.iterdir())]
 
 
-def main(folder: Path, out: Path) -> None:
-    summary = run_collection(files_of(folder), SlowCopy(out), out, name="copy", workers=2)
+def main(folder: Path, out: Path, most: int) -> None:
+    summary = run_collection(files_of(folder), SlowCopy(out, most=most), out, name="copy", workers=2)
     print(summary.to_text())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

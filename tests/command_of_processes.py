@@ -14,7 +14,7 @@ from lavis.common import distributed
 
 if __name__ == "__main__":
     # A process that waits for another for ever must not outlive the test.
-    faulthandler.dump_traceback_later(200, exit=True)
+    faulthandler.dump_traceback_later(800, exit=True)
     status = main()
     sys.stdout.flush()
     if status == 0:

@@ -1,4 +1,4 @@
-"""What every test shares: one thread, no network, seeds, and where reference data lies.
+"""What every test shares: one thread, no network, seeds and examples, and where reference data lies.
 
 Reference data is not part of the repository. ``LAVIS_GOLDEN`` names the folder with outputs of the original systems
 (one sub-folder each: ``calce/``, ``meco/`` ...) and ``LAVIS_TEST_DATA`` the one with real inputs (``qvhighlights/``,
@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples every time, however slow the machine; ``--hypothesis-profile=default`` looks for more of them.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 
 def reference_folder(variable: str, beside: str) -> Path | None:

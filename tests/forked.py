@@ -18,6 +18,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -89,7 +90,8 @@ def _server() -> str:
     """The address of the server, which is started when it is first needed."""
     if SERVER in os.environ:
         return os.environ[SERVER]
-    folder = tempfile.TemporaryDirectory(prefix="forked")
+    place = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # names of sockets must not be long
+    folder = tempfile.TemporaryDirectory(prefix="forked", dir=place)
     address = str(Path(folder.name, "socket"))
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
@@ -103,7 +105,7 @@ def _server() -> str:
         folder.cleanup()
 
     atexit.register(end)
-    end_of_waiting = time.monotonic() + 120
+    end_of_waiting = time.monotonic() + 600
     while not Path(address).exists():
         assert process.poll() is None and time.monotonic() < end_of_waiting, "the server of the tests does not start"
         time.sleep(0.02)
@@ -136,7 +138,7 @@ def stand_in(program: str, arguments: list[str]) -> None:
         processes = int(count)
         if module == "-m":
             module, *arguments = arguments
-    done = start(module, arguments, cwd=Path.cwd(), environment=os.environ, seconds=300, processes=processes)
+    done = start(module, arguments, cwd=Path.cwd(), environment=os.environ, seconds=900, processes=processes)
     sys.stdout.write(done.stdout)
     sys.stderr.write(done.stderr)
     sys.stdout.flush()
@@ -159,6 +161,7 @@ def serve(address: str) -> dict[str, Any]:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             if sys.stdin in ready:  # closed: the tests are gone
+                shutil.rmtree(Path(address).parent, ignore_errors=True)
                 os._exit(0)
             if listener not in ready:
                 continue
@@ -173,12 +176,14 @@ def _supervise(connection: socket.socket) -> dict[str, Any]:
     """Forks the processes of one request, waits for them and tells how they ended; returns in each of them."""
     request: dict[str, Any] = json.loads(connection.makefile().readline())
     number = request["processes"] or 1
-    port = _free_port()
+    reserved = reserved_port()
     children: dict[int, int] = {}
     for rank in range(number):
         child = os.fork()
         if child == 0:
             connection.close()
+            port = reserved.getsockname()[1]
+            reserved.close()
             _become(request, rank, port)
             return request
         children[child] = rank
@@ -207,11 +212,12 @@ def _signal(children: Mapping[int, int], number: int) -> None:
             os.kill(child, number)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserved_port() -> socket.socket:
+    """A socket on a port that nobody else is given while it is open, and that a server which asks for it may use."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", 0))
+    return found
 
 
 def _become(request: Mapping[str, Any], rank: int, port: int) -> None:

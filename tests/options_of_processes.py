@@ -181,7 +181,7 @@ def tiny(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # A process that waits for another for ever must not outlive the test.
-    faulthandler.dump_traceback_later(200, exit=True)
+    faulthandler.dump_traceback_later(800, exit=True)
     place, what = Path(sys.argv[1]), sys.argv[2]
     results = {"options": options, "shards": shards, "deepspeed": deepspeed, "tiny": tiny}[what](place)
     (place / f"process{distributed.rank()}.json").write_text(json.dumps(results))

@@ -114,7 +114,7 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     # A process that waits for another for ever must not outlive the test.
-    faulthandler.dump_traceback_later(90, exit=True)
+    faulthandler.dump_traceback_later(800, exit=True)
     main(Path(sys.argv[1]))
     distributed.barrier()
     os._exit(0)

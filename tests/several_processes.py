@@ -92,7 +92,7 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     # A process that waits for another for ever must not outlive the test.
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(800, exit=True)
     main(Path(sys.argv[1]))
     distributed.barrier()
     # torch 2.13 now and then aborts while Python shuts down after FSDP2 on a CPU, even in the smallest program.

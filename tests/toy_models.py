@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +21,18 @@ WORDS = (
     "open door said hello Question Option A B C D Considering information presented in frames select correct answer "
     "from options ref a to is"
 ).split()
+
+
+def lasting_folder(prefix: str) -> Path:
+    """A folder for as long as this process runs."""
+    folder, owner = Path(mkdtemp(prefix=prefix)), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # and not one that was forked from it
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 @cache
@@ -50,7 +65,7 @@ def t5_tokenizer() -> str:
     )
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    folder = mkdtemp(prefix="toy_t5_")
+    folder = str(lasting_folder("toy_t5_"))
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -68,7 +83,7 @@ def bert_tokenizer() -> str:
     letters = [chr(c) for c in range(97, 123)]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({w.lower() for w in WORDS}), *letters]
     pieces += [f"##{letter}" for letter in letters]
-    folder = Path(mkdtemp(prefix="toy_bert_"))
+    folder = lasting_folder("toy_bert_")
     (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n")
     return str(folder)
 

@@ -36,8 +36,9 @@ _FOLDERS = (
     ("adapter_model.safetensors", "pytorch_model.safetensors"),
     ("adapter_model.bin", "pytorch_model.safetensors"),
     ("pytorch_model.bin",),
+    ("checkpoints/best.safetensors",),
 )
-"""Files that make up a folder of weights; the first group of which one is there is read."""
+"""Files that make up a folder of weights, the last one that of a run; the first group of which one is there is read."""
 ADAPTER_CONFIG = "adapter_config"
 """Key of a checkpoint's metadata: how its adapters were set, as peft writes it beside them."""
 _SHOWN = 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ WHOLE = 64 * 2**20
 BLOCKS = 64
 BLOCK = 2**20
 """How many blocks of a longer file are read, and how long they are in bytes."""
+
+TICK = 0.1
+"""Seconds, more than those by which the clocks of file systems go: a file changed just now may be changed once more at
+the same time, so it is read again when it is next asked for.
+"""
 
 _KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
 
@@ -32,9 +38,12 @@ def content_digest(path: str | Path) -> str:
     # The time of change and the number of the file: the time of writing can be set to any, as by cp -p and rsync -t.
     stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
     known = _KNOWN.get(real)
-    if known is None or known[0] != stamp:
-        known = _KNOWN[real] = (stamp, _digest(real, facts.st_size))
-    return known[1]
+    if known is not None and known[0] == stamp:
+        return known[1]
+    found = _digest(real, facts.st_size)
+    if time.time() - facts.st_ctime > TICK:
+        _KNOWN[real] = (stamp, found)
+    return found
 
 
 def _digest(path: str, size: int) -> str:

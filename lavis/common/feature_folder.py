@@ -8,6 +8,7 @@ Source: the layout of content-addressed stores (git objects, Bazel's disk cache)
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -108,7 +109,7 @@ class FeatureFolder:
         if self._broken or self.holds(name):
             return
         facts = {"format": FORMAT, "name": name, "sum": _sum(tensors)}
-        data = save({key: tensor.contiguous() for key, tensor in tensors.items()}, facts)
+        data = _in_order(save({key: tensor.contiguous() for key, tensor in tensors.items()}, facts))
         if len(data) > self.max_bytes:
             self._warn(
                 "large", f"has room for {self.max_bytes} bytes, less than one entry ({len(data)}); raise disk_gb"
@@ -125,6 +126,11 @@ class FeatureFolder:
             _remove(beside)
             return
         self._grow(len(data))
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is written, since writing failed once."""
+        return self._broken
 
     def entries(self) -> Iterator[tuple[Path, os.stat_result]]:
         """Files of entries with their facts, in no order."""
@@ -188,6 +194,15 @@ def _sum(tensors: Mapping[str, Tensor]) -> str:
 def _remove(path: Path) -> None:
     with suppress(OSError):  # what could not be removed is counted again at the next clean-up
         path.unlink(missing_ok=True)
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its facts by name: the library has them as its hash table does, other ones in each process."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    return data[:8] + ordered + data[8 + size :]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from lavis.common import distributed
 from lavis.common.io import WriteError, explained
 
-ORPHANS = 10.0
-"""Seconds for which a lock is waited for whose holder is dead: what it had forked has still to notice, or to begin."""
+ORPHANS = 60.0
+"""Seconds for which a lock is waited for whose holder is dead: what it had forked has still to notice, or to begin,
+which takes a moment on an idle machine."""
 
 _held: set[int] = set()
 _forgets = False
@@ -29,13 +30,17 @@ class BusyError(ValueError):
     """A folder that another run is writing to."""
 
 
+ANOTHER_NAME = ", or give this one another name (name: in its configuration, or run.output_dir)"
+
+
 @contextmanager
-def sole_writer(folder: Path, what: str) -> Iterator[None]:
+def sole_writer(folder: Path, what: str, instead: str = ANOTHER_NAME) -> Iterator[None]:
     """Holds the folder's lock; of several processes of one run the main one holds it, and all learn if it is taken.
 
     Args:
         folder: made if it is missing; the lock is its ``.lock``.
         what: what writes there, such as ``this run``, for the message.
+        instead: what the user may do but wait, as the end of the message.
 
     Raises:
         BusyError: in every process, if another run holds it; names its process and host. At once, unless that process
@@ -46,7 +51,7 @@ def sole_writer(folder: Path, what: str) -> Iterator[None]:
     problem: BusyError | WriteError | None = None
     if distributed.is_main():
         try:
-            lock = _acquired(folder, what)
+            lock = _acquired(folder, what, instead)
         except (BusyError, WriteError) as error:
             problem = error
     problem = distributed.broadcast_object(problem)
@@ -83,7 +88,7 @@ def exclusive(file: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _acquired(folder: Path, what: str) -> int:
+def _acquired(folder: Path, what: str, instead: str) -> int:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _forget_in_forked()
@@ -96,7 +101,7 @@ def _acquired(folder: Path, what: str) -> int:
             _release(lock)
             raise BusyError(
                 f"{folder} is being written by another run ({_holder(folder)}), so {what} was not started. Wait for it "
-                "or stop it, or give this one another name (name: in its configuration, or run.output_dir)"
+                f"or stop it{instead}"
             ) from None
         except OSError:
             _release(lock)
@@ -120,17 +125,26 @@ def _lock(lock: int, folder: Path) -> None:
 
 
 def _holder_is_dead(folder: Path) -> bool:
-    """Whether the note names a process of this host that is gone, or the holder had no time to leave one."""
+    """Whether the note names a process of this host that is gone, or the holder had no time to leave a whole one."""
     try:
         facts = json.loads(_note(folder).read_text())
-        if facts["host"] != socket.gethostname():
-            return False
-        os.kill(int(facts["process"]), 0)
-    except (ProcessLookupError, FileNotFoundError):
+        return facts["host"] == socket.gethostname() and not runs(int(facts["process"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return True
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return False
-    return False
+
+
+def runs(process: int) -> bool:
+    """Whether a process of this host is there, and no mere entry of one that was killed."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat")
+        return not state.is_file() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
 
 
 def _release(lock: int) -> None:

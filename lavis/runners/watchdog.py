@@ -28,6 +28,7 @@ from typing import Any
 
 from lavis.common import distributed, liveness
 from lavis.common.liveness import Doing
+from lavis.common.locking import runs
 from lavis.common.logging import get_logger
 
 STALLED = 75
@@ -35,6 +36,8 @@ STALLED = 75
 
 FOLDER = ".alive"
 _GRACE = 10.0
+_LOOKS = 3
+"""As many show that a process is gone: it is missed in two, of which the first reads its last word."""
 logger = get_logger(__name__)
 
 
@@ -195,19 +198,33 @@ class Watchdog:
 
     def _give_up(self, found: str) -> None:
         logger.error("%s. The run ends; start it again to go on from its last checkpoint", found)
-        if f"process {distributed.rank()} (" in found:
+        at_fault = [sight for sight in self._sights if f"process {sight.rank} (" in found]
+        if distributed.rank() in [sight.rank for sight in at_fault]:
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)  # where it hangs
+            at_fault = []
         time.sleep(self.interval * 2)  # the others come to the same verdict, and should tell it too
+        self._after(at_fault)
         for handler in logging.getLogger("lavis").handlers:
             handler.flush()
         sys.stderr.flush()
         self._end(STALLED)
 
+    def _after(self, at_fault: Sequence[Sight]) -> None:
+        """Lets those at fault end first if they are of this machine: a launcher ends all of them with the first one,
+        and with them what they have to say.
+        """
+        until = time.monotonic() + _GRACE
+        pids = [sight.pid for sight in at_fault if sight.pid and sight.host == socket.gethostname()]
+        while any(runs(pid) for pid in pids) and time.monotonic() < until:
+            time.sleep(0.1)
+
     def _blame(self, seconds: float) -> str | None:
         """Which other process is gone or failed, waiting a little for it to show."""
         others = [sight for sight in self._sights if sight.rank != distributed.rank()]
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        looks = 0
+        while looks < _LOOKS or time.monotonic() < until:  # a process that was stopped meanwhile looks all the same
+            looks += 1
             now = time.monotonic()
             for sight in others:
                 self._read(sight, now)
@@ -244,17 +261,5 @@ class Watchdog:
             sight.what, sight.doing, sight.end = row["what"], Doing(row["doing"]), row["end"]
         if sight.pid and sight.host == socket.gethostname() and sight.end is None:
             # Twice, since a process that has just ended may have left its last word after it was read.
-            sight.missed = 0 if _runs(sight.pid) else sight.missed + 1
+            sight.missed = 0 if runs(sight.pid) else sight.missed + 1
             sight.gone = sight.missed > 1
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process of this machine is there and no mere entry of one that was killed."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat")
-        return not state.is_file() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True

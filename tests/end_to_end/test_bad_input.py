@@ -378,7 +378,7 @@ def test_bad_windows_are_left_out_and_counted(corpus: Corpus) -> None:
 
 FILES = {
     "absent": (None, r"there is no annotation file .*LAVIS_DATA"),
-    "empty": (b"", r"no valid JSON.*download the file again"),
+    "empty": (b"", r"is empty\. Download or make the file again"),
     "no rows": (b"[]", r"holds no annotations"),
     "cut off": (b'[{"qid": "Clip_1", "vi', r"no valid JSON \(.*line 1 column"),
     "no list": (b'{"Clip_1": {}}', r"must hold a list of rows, got dict"),

@@ -131,7 +131,7 @@ def run_stage(
     script = SCRIPTS / f"train_stage_{stage}_{family}.sh"
     given += ["--options", f"_base_={overlay}", *options]
     environment |= programs(folder / "programs") | {"NUM_GPUS": str(processes)}
-    done = command("sh", script, *given, cwd=folder, seconds=300, **environment)
+    done = command("sh", script, *given, cwd=folder, **environment)
     # Rarely, torch aborts a process that is done with everything while it leaves gloo.
     left = processes > 1 and done.stdout.strip() and "terminate called without an active exception" in done.stderr
     assert done.returncode == 0 or left, f"{script.name}: {done.stderr[-3000:]}"

@@ -26,7 +26,6 @@ def two(folder: Path, what: str, **environment: str) -> Reports:
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),
         *("-m", "tests.options_of_processes", folder, what),
         cwd=ROOT,
-        seconds=240,
         **environment,
     )
     assert done.returncode == 0, done.stderr[-4000:]

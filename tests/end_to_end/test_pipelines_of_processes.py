@@ -44,7 +44,6 @@ def together(path: Path, *arguments: object, processes: int = 2) -> subprocess.C
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes),
         *("-m", "lavis.cli", "pipeline", path, *arguments),
         cwd=path.parent,
-        seconds=240,
     )
 
 

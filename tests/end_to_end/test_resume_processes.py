@@ -22,7 +22,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),
         *("-m", "tests.resuming_processes", folder),
         cwd=ROOT,
-        seconds=120,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return folder

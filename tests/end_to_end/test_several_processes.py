@@ -22,7 +22,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),
         *("-m", "tests.several_processes", folder),
         cwd=ROOT,
-        seconds=90,
         real=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -89,3 +88,25 @@ def test_every_sample_is_answered_by_one_process(processes: list[dict[str, Any]]
 def test_a_process_without_readable_samples_does_not_block_the_others(processes: list[dict[str, Any]]) -> None:
     assert [process["unreadable"]["steps"] for process in processes] == [4, 4]
     assert processes[0]["unreadable"]["weights"] == processes[1]["unreadable"]["weights"]
+
+
+def test_accelerate_starts_processes_as_torchrun_does(tmp_path: Path) -> None:
+    """With the strategy that it was set up for; what follows does not differ from torchrun's."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from lavis.common import distributed\n"
+        "from lavis.runners.devices import choose_strategy\n"
+        "Path(__file__).with_name(f'process{distributed.rank()}').write_text(\n"
+        "    f'{distributed.launched()} {choose_strategy(\"auto\")}'\n"
+        ")\n"
+    )
+    done = command(
+        *(sys.executable, "-m", "accelerate.commands.launch", "--use_fsdp", "--num_machines", 1),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", 0, "--num_processes", 2, program),
+        cwd=ROOT,
+        seconds=90,
+        real=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert [(tmp_path / f"process{rank}").read_text() for rank in range(2)] == ["True fsdp2"] * 2

@@ -49,7 +49,6 @@ def together(corpus: Corpus, path: Path) -> None:
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2),
         *("-m", "tests.command_of_processes", "train", path),
         cwd=corpus.folder,
-        seconds=240,
     )
     assert done.returncode == 0, done.stderr[-4000:]
 

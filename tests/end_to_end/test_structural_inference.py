@@ -324,6 +324,7 @@ def test_scripts_say_what_they_want(corpus: Corpus, name: str) -> None:
         (["nothing", "preds"], "there is no checkpoint nothing"),
         ([corpus.folder, "all"], "PRED_DIR is missing"),
         ([corpus.folder, "tvq", "preds"], "'tvq' is no task"),
+        ([corpus.folder, "all", "preds", "fp8"], f"{name}: 'fp8' is no dtype"),
     ):
         refused = script(corpus, name, *arguments)
         assert refused.returncode == 2

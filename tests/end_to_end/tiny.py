@@ -169,7 +169,7 @@ LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def command(
-    *arguments: object, cwd: Path, seconds: float = 120, real: bool = False, **environment: str
+    *arguments: object, cwd: Path, seconds: float = 900, real: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A command as a user gives it: another process, in ``cwd``, with the checkout on its path.
 

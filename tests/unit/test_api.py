@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def test_a_checkpoint_without_the_head_is_told(
         ("calce", None, "comes in several types; choose one: charades_stage1"),
         ("calce", "qvh_stage3", r"no model 'calce/qvh_stage3'.*Did you mean 'calce/qvh_stage"),
         ("clace", "qvh_stage1", r"Did you mean 'calce/qvh_stage1'\? Known: calce/charades_stage1"),
+        ("mecoo", None, r"Did you mean 'meco'\?"),
         ("nowhere/at/all", None, "no model"),
         ("nowhere.yaml", None, "no file 'nowhere.yaml'"),
         (".", None, "is no run: it has no config.yaml"),
@@ -122,6 +124,16 @@ def test_a_checkpoint_without_the_head_is_told(
 def test_unknown_models(name: str, kind: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         lavis.load_model(name, kind)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "device must be auto, cpu, cuda, cuda:N or mps, got 'gpu'"), ("cuda", "device=cuda but .* sees no GPU")],
+)
+def test_unknown_devices(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        lavis.load_model("tiny/meco", device=device)
 
 
 def test_foreign_checkpoint_does_not_say_its_model(tmp_path: Path) -> None:
@@ -191,6 +203,17 @@ def test_the_quickstart_s_model_is_the_newest_that_is_asked_anything(tmp_path: P
     nothing = {**config.tree, "run": {**config.tree.get("run", {}), "valid_splits": [], "test_splits": []}}
     type(config)(nothing, config.origins, config.path).save(early / "config.yaml")
     assert api.find_default_model(tmp_path / "results") == (str(last), None)
+
+
+def test_the_prior_of_the_quickstart_s_model_is_of_its_own_system(tmp_path: Path) -> None:
+    for number, name in enumerate(("calce_stage1", "meco_stage3", "calce_stage2")):
+        run = tmp_path / "results" / "quickstart" / name
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "config.yaml").write_text(f"model: {{prompt: {{show_prior: {str(name == 'calce_stage2').lower()}}}}}\n")
+        (run / api.BEST).write_bytes(b"")
+        os.utime(run / api.BEST, (number, number))
+    model, coarse = api.find_default_model(tmp_path / "results")
+    assert (Path(model).name, Path(str(coarse)).name) == ("calce_stage2", "calce_stage1")
 
 
 def test_a_whole_checkpoint_needs_nothing_beside_it(tmp_path: Path) -> None:

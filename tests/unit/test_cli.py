@@ -67,7 +67,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=600,
+        check=False,
     )
 
 
@@ -142,6 +148,10 @@ def test_pipeline_quickstart_report_and_convert(calls: Calls, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "one: 2 s (done before)" in out
     assert "report: page.html" in out
+    pair = "--model results/quickstart/calce_stage2 --coarse results/quickstart/calce_stage1"
+    assert f'lavis localize VIDEO.mp4 "a red circle moves left" {pair}\n' in out
+    assert cli.main(["quickstart", "--system", "meco"]) == 0
+    assert capsys.readouterr().out.endswith(" --model results/quickstart/meco_stage3\n")
 
 
 @pytest.fixture
@@ -287,7 +297,12 @@ def test_interruption_is_clean(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_a_reader_that_has_enough_is_no_error() -> None:
     command = f"{sys.executable} -m lavis.cli list | head -1"
     result = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=600,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -302,7 +317,7 @@ def test_merge_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_root_scripts_are_the_commands(script: str, tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, str(ROOT / script), "--cfg-path", EXPERIMENT, "--local_rank", "0", "rn.x", "1"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False,
     )  # fmt: skip
     assert result.returncode == cli.USER_ERROR
     assert f"lavis {script.removesuffix('.py')}:" in result.stderr
@@ -333,14 +348,15 @@ def test_importing_lavis_imports_no_torch() -> None:
         assert result.returncode == 0, statement + result.stderr
 
 
-@pytest.mark.parametrize(("arguments", "limit_s"), [(["--help"], 0.5), (["list"], 1.5), (["show", EXPERIMENT], 1.5)])
-def test_light_commands_import_no_torch_and_are_quick(arguments: list[str], limit_s: float) -> None:
+@pytest.mark.parametrize(("arguments", "most"), [(["--help"], 150), (["list"], 250), (["show", EXPERIMENT], 400)])
+def test_light_commands_import_no_torch_and_little_else(arguments: list[str], most: int) -> None:
+    """Which is what makes them quick; ``benchmarks/startup.py`` has the seconds."""
     code = (
-        "import sys, time; start = time.process_time()\n"
+        "import sys\n"
         f"from lavis.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-        "print('torch' in sys.modules, time.process_time() - start, file=sys.stderr)"
+        "print('torch' in sys.modules, len(sys.modules), file=sys.stderr)"
     )
     result = run("-c", code)
-    torch_imported, seconds = result.stderr.split()[-2:]
+    torch_imported, modules = result.stderr.split()[-2:]
     assert torch_imported == "False"
-    assert float(seconds) < limit_s
+    assert int(modules) < most

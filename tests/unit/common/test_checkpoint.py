@@ -167,6 +167,12 @@ def test_what_is_no_weights_file(tmp_path: Path, content: bytes, suffix: str) ->
         read_checkpoint(path)
 
 
+def test_the_folder_of_a_run_stands_for_its_best_weights(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "checkpoints" / "best.safetensors", {"w": torch.ones(2)}, metadata={"stage": "2"})
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.state.keys() == {"w"} and checkpoint.metadata["stage"] == "2"
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_torn_file(saved: Path, tmp_path: Path, suffix: str) -> None:
     whole = saved

@@ -190,6 +190,15 @@ def test_an_entry_larger_than_the_limit_is_not_written(tmp_path: Path, caplog: p
     assert caplog.text.count("raise disk_gb") == 1
 
 
+def test_equal_entries_are_equal_files(tmp_path: Path) -> None:
+    for number in range(12):
+        FeatureFolder(tmp_path / str(number), 10**6).write(name(), entry())
+    (data,) = {path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    assert b'{"__metadata__":{"format":' in data
+    found = FeatureFolder(tmp_path / "3", 10**6).read(name())
+    assert found is not None and torch.equal(found["hidden"], entry()["hidden"])
+
+
 def test_a_full_disk_stops_writing_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lavis.common import locking
 from lavis.common.io import WriteError
 from lavis.common.locking import BusyError, sole_writer
 
@@ -56,10 +58,10 @@ def test_a_killed_process_leaves_no_lock_even_if_its_loaders_live_on(tmp_path: P
             loader = os.fork()
             if loader == 0:
                 os.write(writer, f"{os.getpid()}\n".encode())
-                time.sleep(60)
+                time.sleep(600)
                 os._exit(0)
             os.write(ready, b"+")
-            time.sleep(60)
+            time.sleep(600)
 
     process = forked(hold)
     loader = int(os.read(reader, 20))
@@ -74,27 +76,48 @@ def test_a_killed_process_leaves_no_lock_even_if_its_loaders_live_on(tmp_path: P
         os.kill(loader, signal.SIGKILL)
 
 
-def test_what_a_killed_process_was_just_forking_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["a note", "no note", "half a note", "a dead entry"])
+def test_what_a_killed_process_was_just_forking_is_waited_for(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between a fork and its first step in Python, or the start of another program, a child has the lock too."""
-    reader, writer = os.pipe()
+    monkeypatch.setattr(locking, "ORPHANS", 600.0)
+    orphan_is_there, locked = os.pipe()
+    go_on, may_end = os.pipe()
+    ended = threading.Event()
 
     def hold(ready: int) -> None:
         with sole_writer(tmp_path, "this training"):
             second = os.open(tmp_path / ".lock", os.O_RDWR)  # stands for such a child's
-            orphan = os.fork()
-            if orphan == 0:
+            if os.fork() == 0:
+                os.close(may_end)
                 fcntl.flock(second, fcntl.LOCK_EX)
-                os.write(writer, b"+")
-                time.sleep(0.7)
+                os.write(locked, b"+")
+                os.read(go_on, 1)
                 os._exit(0)
             os.write(ready, b"+")
-            time.sleep(60)
+            time.sleep(600)
 
-    killed(forked(hold))
-    assert os.read(reader, 1) == b"+"
-    start = time.monotonic()
+    def end() -> None:
+        time.sleep(0.3)  # in which whoever does not wait has the lock, or an error
+        ended.set()
+        os.write(may_end, b"+")
+
+    process = forked(hold)
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | (os.WNOWAIT if left == "a dead entry" else 0))
+    assert os.read(orphan_is_there, 1) == b"+"
+    if left == "no note":
+        (tmp_path / ".lock.json").unlink()
+    elif left == "half a note":
+        (tmp_path / ".lock.json").write_text('{"proc')
+    thread = threading.Thread(target=end)
+    thread.start()
     with sole_writer(tmp_path, "this training"):
-        assert time.monotonic() - start > 0.4
+        assert ended.is_set()
+    thread.join()
+    if left == "a dead entry":
+        os.waitpid(process, 0)
 
 
 def test_a_forked_process_that_ends_leaves_the_lock_to_its_parent(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_modules_of_a_network() -> None:
 
 
 def test_content_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "TICK", -1.0)
     path, copy = tmp_path / "a", tmp_path / "b"
     data = bytearray(os.urandom(3000))
     path.write_bytes(data)
@@ -153,6 +154,19 @@ def test_long_files_are_sampled_from_end_to_end(tmp_path: Path, monkeypatch: pyt
         path.write_bytes(changed)
         os.utime(path, ns=(place + 1, place + 1))
         assert content_digest(path) != first
+
+
+def test_a_file_that_is_written_twice_at_the_same_time_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"first")
+    facts = path.stat()
+    monkeypatch.setattr(content.os, "stat", lambda name: facts)  # a clock that has not gone on
+    monkeypatch.setattr(content, "TICK", 1e9)
+    first = content_digest(path)
+    path.write_bytes(b"other")
+    assert content_digest(path) != first
 
 
 def test_a_file_that_takes_the_place_and_the_time_of_another_is_told_apart(tmp_path: Path) -> None:

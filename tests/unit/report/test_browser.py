@@ -68,7 +68,7 @@ def opened(page: Path, profile: Path, width: int) -> dict[str, object]:
         "--disable-dev-shm-usage", f"--user-data-dir={profile}", f"--window-size={width},900",
         "--virtual-time-budget=4000", "--dump-dom", page.as_uri(),
     ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
     failed = re.search(r'data-failed="([^"]*)"', dom)
     assert failed is None, failed and unescape(failed[1])
     found = re.search(r'data-log="([^"]*)"', dom)

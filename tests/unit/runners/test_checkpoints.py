@@ -230,7 +230,7 @@ def test_the_training_goes_on_while_it_is_written(make: Maker, monkeypatch: pyte
     seen: list[str] = []
 
     def write(self: state.Snapshot, folder: Path) -> list[Path]:
-        assert gate.wait(20)
+        assert gate.wait(600)
         return plain(self, folder)
 
     class Opens(Hook):

@@ -157,3 +157,12 @@ def test_any_readable_sample() -> None:
     loader, _ = train_loader([FakeData(2, "train", unreadable=[0, 1])], batch_size=1, num_workers=0, seed=0)
     with pytest.raises(RunError, match="not one of 2 training samples can be read"):
         any_batch(loader)
+
+
+def test_loader_processes_end_in_peace_when_they_are_told_to() -> None:
+    loader, _ = train_loader([FakeData(3, "train")], batch_size=1, num_workers=1, seed=0)
+    assert len(list(loader)) == 3
+    (worker,) = loader._iterator._workers  # type: ignore[union-attr]
+    worker.terminate()  # as Python does at the end of a program; torch takes a death by a signal for a failure
+    worker.join()
+    assert worker.exitcode == 0

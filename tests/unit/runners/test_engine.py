@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from lavis.common.checkpoint import CheckpointError
 from lavis.runners.activations import checkpoint_activations, transformer_blocks
+from lavis.runners.devices import choose_strategy
 from lavis.runners.engine import Engine
 from lavis.runners.optim import build_optimizer
 from lavis.runners.randomness import random_state, seed_everything, set_random_state
@@ -69,6 +71,29 @@ def test_one_process_shares_nothing_and_says_so(engines: list[Engine], caplog: p
     assert not any(hasattr(p, "to_local") for p in model.parameters())
 
 
+def test_one_process_of_several_that_were_asked_for_is_said(
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``accelerate launch --cpu --num_processes 2`` starts one, with these variables."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with caplog.at_level("WARNING", logger="lavis"):
+        engines.append(Engine(device="cpu"))
+    assert "one process on a CPU whatever --num_processes says" in caplog.text
+
+
+@pytest.mark.parametrize(("variable", "told"), [("FSDP", "fsdp2"), ("DEEPSPEED", "deepspeed"), ("CPU", "ddp")])
+def test_auto_is_what_accelerate_was_told(monkeypatch: pytest.MonkeyPatch, variable: str, told: str) -> None:
+    for name in ("FSDP", "DEEPSPEED"):
+        monkeypatch.delenv(f"ACCELERATE_USE_{name}", raising=False)
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    assert choose_strategy("auto") == told
+    assert not {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"} & set(os.environ), "accelerate would shard too"
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    assert choose_strategy("ddp") == "ddp"
+
+
 def test_precision_is_that_of_autocast(engines: list[Engine]) -> None:
     seen: list[torch.dtype] = []
 
@@ -95,6 +120,8 @@ def test_another_precision_may_follow_in_the_same_process() -> None:
 def test_what_the_machine_lacks_is_said() -> None:
     with pytest.raises(ValueError, match="fp16 needs a GPU; on a CPU use fp32 or bf16"):
         Engine(device="cpu", precision="fp16")
+    with pytest.raises(ValueError, match="run.eval_precision=fp16 needs a GPU"):
+        Engine(device="cpu", eval_precision="fp16")
     with pytest.raises(ValueError, match="must be auto, cpu, cuda"):
         Engine(device="tpu")
     with pytest.raises(ValueError, match="strategy must be"):
