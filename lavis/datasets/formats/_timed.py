@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lavis.datasets.formats._lengths import Lengths
 from lavis.datasets.formats._record import Record
@@ -41,3 +41,11 @@ class TimedFormat(AnnotationFormat):
     @abstractmethod
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         """Rows of the file, each with its sample's id."""
+
+
+def id_of_video(record: Record, field: str, otherwise: str) -> str:
+    """Name of the video and the number or text of ``field``, or ``otherwise`` for a row that has no such field."""
+    if field not in record.fields:
+        return otherwise
+    own = record.text(field) if isinstance(record.get(field), str) else record.whole_number(field)
+    return f"{PurePosixPath(record.text('video')).stem}_{own}"

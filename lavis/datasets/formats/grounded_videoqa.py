@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, get_args
 
 from lavis.common.registry import registry
 from lavis.datasets.formats._choices import checked_options, index_of_letter, index_of_text, noted
 from lavis.datasets.formats._gvllm_turns import PLACEHOLDER, span_text
 from lavis.datasets.formats._record import Record, read_records
-from lavis.datasets.formats._timed import TimedFormat
+from lavis.datasets.formats._timed import TimedFormat, id_of_video
 from lavis.datasets.formats.base import BeyondEnd, OnBadWindow, OnUnknownField, check_choice
 from lavis.datasets.formats.recursive_grounding import listed
 from lavis.scoring.questions.text import LETTERS, question_text
@@ -75,7 +75,7 @@ class GroundedVideoQA(TimedFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
-            yield record.identified(partial(_identity, number=number))
+            yield record.identified(partial(id_of_video, field="question_id", otherwise=f"GroundedVideoQA_{number}"))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
@@ -119,14 +119,6 @@ class GroundedVideoQA(TimedFormat):
             Turn("assistant", text, learned=True) if number % 2 else Turn("user", text)
             for number, text in enumerate(texts)
         ]
-
-
-def _identity(record: Record, number: int) -> str:
-    if "question_id" not in record.fields:
-        return f"GroundedVideoQA_{number}"
-    value = record.get("question_id")
-    value = record.text("question_id") if isinstance(value, str) else record.whole_number("question_id")
-    return f"{PurePosixPath(record.text('video')).stem}_{value}"
 
 
 def options_of(record: Record) -> list[str]:

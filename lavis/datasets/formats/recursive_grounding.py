@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from lavis.common.registry import registry
 from lavis.datasets.formats._record import Record, read_records
-from lavis.datasets.formats._timed import TimedFormat
+from lavis.datasets.formats._timed import TimedFormat, id_of_video
 from lavis.structures import VideoSample
 
 TRUTHS = ("answer", "span")
@@ -42,7 +42,7 @@ class RecursiveGrounding(TimedFormat):
 
     def rows(self, path: Path, split: str) -> Iterator[Record]:
         for number, record in enumerate(read_records(path)):
-            yield record.identified(partial(_identity, number=number))
+            yield record.identified(partial(id_of_video, field="qid", otherwise=f"RecursiveGrounding_{number}"))
 
     def sample(self, record: Record, counts: Counter[str]) -> VideoSample | None:
         extra = self.check_row(record)
@@ -71,11 +71,3 @@ class RecursiveGrounding(TimedFormat):
 def listed(value: Any) -> Any:
     """One window as a list of one; anything else as it stands, to be judged later."""
     return [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
-
-
-def _identity(record: Record, number: int) -> str:
-    if "qid" not in record.fields:
-        return f"RecursiveGrounding_{number}"
-    qid = record.get("qid")
-    number_or_text = record.text("qid") if isinstance(qid, str) else record.whole_number("qid")
-    return f"{PurePosixPath(record.text('video')).stem}_{number_or_text}"
