@@ -40,8 +40,9 @@ def content_digest(path: str | Path) -> str:
     known = _KNOWN.get(real)
     if known is not None and known[0] == stamp:
         return known[1]
+    asked = time.time()  # before it is read: a long file may change once more meanwhile
     found = _digest(real, facts.st_size)
-    if time.time() - facts.st_ctime > TICK:
+    if asked - facts.st_ctime > TICK:
         _KNOWN[real] = (stamp, found)
     return found
 

@@ -90,6 +90,11 @@ class FeatureFolder:
         except OSError as error:
             self._warn("read", f"cannot be read ({error.strerror or error}); such features are computed anew")
             return None
+        except RuntimeError as error:
+            # The library has torch open the file once more, and another process may have removed it meanwhile.
+            if "No such file" not in str(error):
+                raise
+            return None
         self._touch(path)
         return found
 
@@ -202,6 +207,8 @@ def _in_order(data: bytes) -> bytes:
     header = json.loads(data[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    if len(ordered) > size:  # then tensors would begin elsewhere
+        return data
     return data[:8] + ordered + data[8 + size :]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -80,8 +81,9 @@ def _mark() -> str:
 def _remove_abandoned(place: Path) -> None:
     """Removes the folders of processes of this host that were killed, and could not do so themselves."""
     for left in place.glob(f"{escape(_mark())}*"):
-        owner = left.name[len(_mark()) :].partition("-")[0]
-        if owner.isdecimal() and not runs(int(owner)):
+        # All of the name: beside the host "node" there may be one that is called "node-12".
+        owner = re.fullmatch(r"(\d+)-[^-]+", left.name[len(_mark()) :])
+        if owner and not runs(int(owner[1])):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lavis.common.io import write_jsonl
 from lavis.datasets.formats._conversation import without_placeholder
@@ -47,6 +47,8 @@ class CaptionEvents:
     events: Mapping[str, Mapping[str, tuple[list[float], str]]]
     captioner: Captioner
     looking: Looking
+
+    start_s: ClassVar[float] = 3600.0  # gigabytes of a model from a network disk
 
     def start(self, worker: int) -> None:
         """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""

@@ -137,7 +137,8 @@ class Watchdog:
         if self._thread is None:
             return
         # The launcher, which sees a lost process too, asks the others to end at once; it kills half a minute later.
-        if self._before is not None:
+        # Who asks a run that did not fail is no launcher, and is heard.
+        if self._before is not None and error is not None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         failed = isinstance(error, Exception)
         self._leave(f"{type(error).__name__}: {error}".splitlines()[0][:300] if failed else "")
@@ -154,19 +155,25 @@ class Watchdog:
         """
         signal.signal(number, signal.SIG_IGN)
         if os.getpid() == self._pid:  # and not a child that was just forked, such as a loader's
-            self._leave("")
+            # What was interrupted may hold a lock that the thread waits for, such as that of the log.
+            self._leave("", patience=2 * (2 * self.interval + _GRACE))
             self._tell_who_is_lost()
             for handler in logging.getLogger("lavis").handlers:
                 handler.flush()
         signal.signal(number, self._before)
         os.kill(os.getpid(), number)
 
-    def _leave(self, word: str) -> None:
-        """Watches no longer, and leaves a last word to the others: the error, or nothing."""
+    def _leave(self, word: str, patience: float | None = None) -> None:
+        """Watches no longer, and leaves a last word to the others: the error, or nothing.
+
+        Args:
+            word: the error.
+            patience: seconds to wait for the thread, which may be about to end this process; ``None``: as it takes.
+        """
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(patience)
         self._word = word
         self._write()
 

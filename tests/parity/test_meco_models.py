@@ -42,6 +42,8 @@ def test_a_kind_with_a_tokenizer_has_it_whatever_its_size(golden: Path) -> None:
     assert tokenizer_of(golden, recorded(golden, "phi3", 5000)) == str(golden / "tokenizers" / "phi3")
 
 
-def test_no_tokenizer_of_that_size(golden: Path) -> None:
-    with pytest.raises(AssertionError, match=r"no tokenizer of 4999 tokens among \['phi3', 'qwen2'\]"):
-        tokenizer_of(golden, recorded(golden, "llama", 5000))
+def test_where_none_has_that_size_the_beginning_of_answers_tells(golden: Path) -> None:
+    begun = AutoTokenizer.from_pretrained(golden / "tokenizers" / "phi3").bos_token_id
+    folder = recorded(golden, "llama", 5000)
+    (folder / "config.json").write_text(json.dumps({"localization": False, "bos_token_id": begun}))
+    assert tokenizer_of(golden, folder) == str(golden / "tokenizers" / "phi3")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lavis.preparation.collection.items import Item
 from lavis.preparation.collection.run import Running
@@ -38,6 +38,8 @@ class CaptionScenes:
     scenes: Mapping[str, list[Window]]
     captioner: Captioner
     looking: Looking
+
+    start_s: ClassVar[float] = 3600.0  # gigabytes of a model from a network disk
 
     def start(self, worker: int) -> None:
         """Loads the model: one that cannot be loaded ends the job, and is no fault of the first hundred videos."""

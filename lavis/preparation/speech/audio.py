@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lavis.processors.readers._packets import packets_of
+from lavis.processors.readers._packets import FILES_ALONE, packets_of
 from lavis.processors.readers._unstamped import has_chunks
-from lavis.processors.readers.base import VideoDecodeError, check_file
+from lavis.processors.readers.base import VideoDecodeError, check_file, whole_path
 
 RATE = 16_000
 """Samples a second of what Whisper takes."""
@@ -64,7 +63,7 @@ def read_sound(path: str | Path, *, on_truncated: Literal["raise", "warn"] = "ra
 
     check_file(path)
     try:
-        with av.open(os.path.abspath(path)) as container:  # a name such as 10:30.mp4 is no protocol
+        with av.open(whole_path(path), options=FILES_ALONE) as container:
             return _read(container, str(path), on_truncated)
     except av.FFmpegError as error:
         raise VideoDecodeError(path, f"not a readable video ({error.strerror})", "fetch or re-encode it") from error

@@ -19,10 +19,10 @@ from itertools import pairwise
 from typing import Any
 
 from lavis.processors.readers._unstamped import counted_times, guess_holds, has_chunks, rising
-from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo, check_file
+from lavis.processors.readers.base import Damage, VideoDecodeError, VideoInfo, check_file, whole_path
 
 _STATED_TOLERANCE_S = 0.5
-_FILES_ALONE = {"protocol_whitelist": "file"}
+FILES_ALONE = {"protocol_whitelist": "file"}
 """A file may be a playlist, whatever its name: it is not to have this machine ask another."""
 
 _log = logging.getLogger(__name__)
@@ -64,14 +64,11 @@ class PacketIndex:
 
 @contextmanager
 def open_video(path: str, stream: int | None) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream, set to one thread; FFmpeg's errors become ``VideoDecodeError``.
-
-    The path is made absolute since FFmpeg takes what is before a colon for a protocol: ``10:30.mp4``, ``http:a.mp4``.
-    """
+    """The container and its video stream, set to one thread; FFmpeg's errors become ``VideoDecodeError``."""
     import av
 
     try:
-        with av.open(os.path.abspath(path), options=_FILES_ALONE) as container:
+        with av.open(whole_path(path), options=FILES_ALONE) as container:
             chosen = _choose_stream(container, stream, path)
             chosen.codec_context.thread_count = 1  # loader workers run side by side; more threads would only wait
             yield container, chosen
@@ -208,8 +205,8 @@ def _scan(container: Any, stream: Any) -> _Scan:
     pts = [stamp for stamp, _ in kept]
     if not stamped or not pts or any(a == b for a, b in pairwise(pts)):
         return _Scan(first, [], [], 0, open_groups)
-    if not has_chunks(container):
-        chunks = []
+    # The n-th picture that is left out goes with the n-th chunk.
+    chunks = chunks[len(shown) - len(kept) :] if has_chunks(container) else []
     return _Scan(first, pts, sorted(keyframes) or pts[:1], kept[-1][1], open_groups, chunks, turned_at)
 
 

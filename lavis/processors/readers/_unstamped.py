@@ -44,7 +44,9 @@ def guess_holds(
         return True
     if turned_at is None:  # B-frames that the guess knows nothing of
         return False
-    seen = [frame.pts for frame in islice(decoded(), turned_at + _PROOF)]
+    # Frames before the first one of the guess refer to what is gone, and are not shown.
+    shown = (frame.pts for frame in decoded() if frame.pts is None or frame.pts >= pts[0])
+    seen = list(islice(shown, turned_at + _PROOF))
     return seen == list(pts[: len(seen)])
 
 

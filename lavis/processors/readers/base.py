@@ -176,6 +176,14 @@ def missing_file(path: str | Path, error: OSError) -> VideoDecodeError:
     return VideoDecodeError(path, error.strerror or str(error), "check the folder of videos in the dataset's config")
 
 
+def whole_path(path: str | Path) -> str:
+    """The path from the root on: FFmpeg takes what is before a colon for a protocol (``10:30.mp4``, ``http:a.mp4``).
+
+    Unlike ``abspath`` it leaves ``link/..`` alone, which for the system is the folder above what the link leads to.
+    """
+    return os.path.join(os.getcwd(), path)
+
+
 def check_file(path: str | Path) -> None:
     """That ``path`` is a file with something in it.
 

@@ -11,7 +11,6 @@ wheels for x86-64 Linux and Windows only.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from lavis.processors.readers.base import (
     VideoInfo,
     VideoReader,
     misplaced,
+    whole_path,
 )
 
 _CURE = "use reader pyav, or set the reader's on_mismatch to warn to get what decord gives"
@@ -96,7 +96,7 @@ def _open(path: str, size: Size | None) -> Any:
     except ImportError as error:
         raise ImportError("reader decord needs the package decord (pip install decord); pyav needs nothing") from error
     height, width = size or (-1, -1)
-    return DecordVideo(os.path.abspath(path), width=width, height=height, num_threads=1)
+    return DecordVideo(whole_path(path), width=width, height=height, num_threads=1)
 
 
 def _known_fault(packets: VideoInfo) -> str:

@@ -26,6 +26,7 @@ from lavis.processors.readers.base import (
     VideoInfo,
     VideoReader,
     positive,
+    whole_path,
 )
 
 
@@ -91,7 +92,7 @@ class GuardedReader(VideoReader):
     def _ask(self, path: str, request: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
         from lavis.processors.readers._decode_process import ChildEnded, borrowed
 
-        whole = os.path.abspath(path)  # the other process may have been started in another folder
+        whole = whole_path(path)  # the other process may have been started in another folder
         request = {**request, "path": whole}
         with borrowed(self.memory_mb) as process:
             try:

@@ -7,7 +7,6 @@ gives of interlaced video (OpenCV 5.0) or takes of several streams cannot be kno
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,15 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.processors.readers._packets import probe_packets
-from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader, check_times
+from lavis.processors.readers.base import (
+    Pixels,
+    Size,
+    VideoDecodeError,
+    VideoInfo,
+    VideoReader,
+    check_times,
+    whole_path,
+)
 
 
 @registry.readers.register("opencv")
@@ -44,7 +51,7 @@ class OpenCVReader(VideoReader):
         height, width = size or (info.height, info.width)
         pixels = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
         shown: list[float] = []
-        capture: Any = cv2.VideoCapture(os.path.abspath(path))
+        capture: Any = cv2.VideoCapture(whole_path(path))
         try:
             row = 0
             for number in range(wanted[-1] + 1):

@@ -5,7 +5,6 @@ Its approximate mode returns wrong frames where the frame rate varies. Needs FFm
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,15 @@ import numpy as np
 
 from lavis.common.registry import registry
 from lavis.processors.readers._packets import probe_packets
-from lavis.processors.readers.base import Pixels, Size, VideoDecodeError, VideoInfo, VideoReader, check_times
+from lavis.processors.readers.base import (
+    Pixels,
+    Size,
+    VideoDecodeError,
+    VideoInfo,
+    VideoReader,
+    check_times,
+    whole_path,
+)
 
 
 @registry.readers.register("torchcodec")
@@ -47,7 +54,7 @@ class TorchCodecReader(VideoReader):
         resize = [] if size is None else [Resize(size=list(size))]
         try:
             decoder = VideoDecoder(
-                os.path.abspath(path),
+                whole_path(path),
                 stream_index=info.index.stream,
                 dimension_order="NHWC",
                 num_ffmpeg_threads=1,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -188,6 +189,22 @@ def test_an_entry_larger_than_the_limit_is_not_written(tmp_path: Path, caplog: p
         own.put(name(1), entry(), lasting=True)
     assert not list(tmp_path.rglob("*.safetensors"))
     assert caplog.text.count("raise disk_gb") == 1
+
+
+def test_an_entry_that_another_process_removes_while_it_is_opened_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = FeatureFolder(tmp_path, 10**6)
+    own.write(name(), entry())
+    opened = torch.UntypedStorage.from_file
+
+    def late(*given: Any, **more: Any) -> Any:
+        own.path(name()).unlink()
+        return opened(*given, **more)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", late)
+    assert own.read(name()) is None
+    assert not own.closed
 
 
 def test_equal_entries_are_equal_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -164,6 +165,25 @@ def test_a_file_that_is_written_twice_at_the_same_time_is_told_apart(
     facts = path.stat()
     monkeypatch.setattr(content.os, "stat", lambda name: facts)  # a clock that has not gone on
     monkeypatch.setattr(content, "TICK", 1e9)
+    first = content_digest(path)
+    path.write_bytes(b"other")
+    assert content_digest(path) != first
+
+
+def test_a_file_that_is_written_while_it_is_read_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"first")
+    facts = path.stat()
+    monkeypatch.setattr(content, "os", SimpleNamespace(**{**vars(os), "stat": lambda name: facts}))
+    clock, plain = [facts.st_ctime], content._digest
+
+    def slow(name: str, size: int) -> str:
+        found = plain(name, size)
+        clock[0] += 10.0
+        return found
+
+    monkeypatch.setattr(content, "time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(content, "_digest", slow)
     first = content_digest(path)
     path.write_bytes(b"other")
     assert content_digest(path) != first

@@ -138,7 +138,8 @@ def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("one.mp4"), io.BytesIO())
     index_shard(tmp_path / "x.tar")
     here = f"lavis-shards-{socket.gethostname()}"
-    names = [f"{here}-{ended.pid}-a", f"{here}-1-b", f"lavis-shards-elsewhere-{ended.pid}-c", "lavis-shards-d"]
+    other = f"{here}-{ended.pid}-1-e"  # of process 1 on a host whose name goes on where that of this one ends
+    names = [f"{here}-{ended.pid}-a", f"{here}-1-b", other, f"lavis-shards-elsewhere-{ended.pid}-c", "lavis-shards-d"]
     for name in names:
         (tmp_path / "scratch" / name).mkdir(parents=True)
     files = MediaFiles(str(tmp_path / "scratch"))

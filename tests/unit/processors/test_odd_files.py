@@ -109,6 +109,16 @@ def test_chunks_left_out_of_avi(tmp_path: Path) -> None:
     check_all(h264, [at / FPS for at in due])
 
 
+def test_avi_that_begins_between_keyframes(tmp_path: Path) -> None:
+    """Cut out of a longer file: what comes before the first keyframe refers to frames that are gone."""
+    rest = packets_of_mpeg4(2)[4:]
+    path = write_avi(tmp_path / "a.avi", [(due, data, key) for due, (data, _, key) in enumerate(rest)])
+    times = PyAVReader().probe(path).times
+    assert times == pytest.approx([i / FPS for i in range(18)], abs=1e-6)
+    frames, _ = PyAVReader().read(path, range(len(times)))
+    assert [number_of(frame) for frame in frames] == list(range(12, 30))
+
+
 def test_frames_faster_than_the_clock(tmp_path: Path) -> None:
     """Matroska counts milliseconds: at 2,000 frames a second two frames share one."""
     path = write_video(tmp_path / "a.mkv", 40, 2000, time_base=Fraction(1, 2000), b_frames=0)
@@ -237,6 +247,16 @@ def test_names_that_look_like_protocols(tmp_path: Path, reader: str, monkeypatch
     for name in ("10:30 clip.mp4", "http:clip.mp4", "-clip.mp4", "clip%03d.mp4"):
         write_video(tmp_path / "clip.mp4").rename(tmp_path / name)
         assert number_of(registry.readers.get(reader)().read(name, [11])[0][0]) == 11
+
+
+@pytest.mark.parametrize("reader", ["pyav", "decord", "torchcodec", "opencv", "guarded"])
+def test_folder_above_what_a_link_leads_to(tmp_path: Path, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip({"pyav": "av", "opencv": "cv2", "guarded": "av"}.get(reader, reader))
+    (tmp_path / "disk" / "split").mkdir(parents=True)
+    write_video(tmp_path / "disk" / "clip.mp4")
+    (tmp_path / "split").symlink_to(tmp_path / "disk" / "split")
+    monkeypatch.chdir(tmp_path)
+    assert number_of(registry.readers.get(reader)().read("split/../clip.mp4", [11])[0][0]) == 11
 
 
 @pytest.mark.parametrize(

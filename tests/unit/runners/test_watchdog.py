@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from lavis.common import distributed, liveness
 from lavis.common.liveness import Doing
+from lavis.runners import watchdog as watchdogs
 from lavis.runners.watchdog import Sight, Watchdog, verdict
 
 LIMIT = 100.0
@@ -116,6 +118,53 @@ def test_who_is_asked_to_end_tells_first_who_is_lost(
         signal.signal(signal.SIGTERM, before)
     assert [record.message for record in caplog.records if f"pid {other.pid}) is gone without a word" in record.message]
     assert json.loads((tmp_path / ".alive" / "process0.json").read_text())["end"] == "", "it is not lost itself"
+
+
+@pytest.fixture
+def asked() -> Iterator[list[int]]:
+    """Wishes to end that reach what was there before a watchdog."""
+    numbers: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGTERM, before)
+
+
+def lose_process_1(folder: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "pass"])
+    other.wait()
+    note = json.loads((folder / ".alive" / "process0.json").read_text())
+    (folder / ".alive" / "process1.json").write_text(json.dumps({**note, "pid": other.pid}))
+
+
+def test_a_wish_at_the_very_end_of_a_run_is_heard(
+    two: None, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Watchdog(tmp_path, 1000.0) as watchdog:
+        lose_process_1(tmp_path)
+        plain = watchdog._write
+        monkeypatch.setattr(watchdog, "_write", lambda: (plain(), os.kill(os.getpid(), signal.SIGTERM)))
+    assert asked == [signal.SIGTERM]
+
+
+def test_a_wish_that_comes_while_the_log_is_written_does_not_hang(
+    two: None, tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread waits for the log, which what was interrupted holds."""
+    monkeypatch.setattr(watchdogs, "_GRACE", 0.0)
+    lock, waits = threading.RLock(), threading.Event()
+
+    def log(*_: object) -> None:
+        waits.set()
+        with lock:
+            pass
+
+    with Watchdog(tmp_path, 1.0, end=lambda status: None) as watchdog:
+        lose_process_1(tmp_path)
+        monkeypatch.setattr(watchdog, "_give_up", log)
+        with lock:
+            waits.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert asked == [signal.SIGTERM]
 
 
 def test_one_process_has_no_watchdog(tmp_path: Path) -> None:
